@@ -1,0 +1,251 @@
+"""The frozen records that stages hand to each other (design: data shapes).
+
+numpy is imported for type checking only, so that query commands can use these names without
+paying for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+CellClass = Literal["pure_rbc", "reticulocyte", "clumped_rbc", "platelet", "other"]
+CELL_CLASSES: Final[tuple[CellClass, ...]] = (
+    "pure_rbc",
+    "reticulocyte",
+    "clumped_rbc",
+    "platelet",
+    "other",
+)
+"""Order of the posterior's columns and of class codes 0-4, everywhere."""
+
+DETECTORS: Final = ("LA", "HA", "SS", "EXT", "FL")
+"""Low-angle, intermediate-angle and side scatter, extinction, RNA-dye fluorescence."""
+
+FEATURES: Final = ("H", "A", "W")
+"""Pulse height, area and width."""
+
+CANONICAL_CHANNELS: Final = tuple(f"{d}.{f}" for d in DETECTORS for f in FEATURES)
+
+SPECIES: Final = (
+    "dog", "cat", "horse", "cow", "sheep", "goat", "alpaca", "rabbit", "ferret",
+)  # fmt: skip
+
+MEASUREMENT_CODES: Final = (
+    "RBC", "HCT", "HGB", "MCV", "MCH", "MCHC", "RDW", "RETIC", "RETIC%",
+    "PLT", "MPV", "PDW", "PCT", "CLUMP%",
+)  # fmt: skip
+
+CaptureState = Literal["received", "decoded", "classified", "quarantined"]
+
+
+@dataclass(frozen=True, slots=True)
+class RawCapture:
+    """Bytes of one analyzer run, as received and before anyone has looked inside.
+
+    Attributes
+    ----------
+    instrument
+        Name of the configured source's instrument; with `sha256` the identity of the capture.
+    source
+        Name of the configured source the bytes came through (``process`` for one-shot use).
+    name
+        Original file name, or a name made from the message. A label, never used as a path.
+    sha256
+        Lower-case hex digest of `data`.
+    data
+        The bytes.
+    """
+
+    instrument: str
+    source: str
+    name: str
+    sha256: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SampleInfo:
+    """What the instrument says about the sample; None means it did not say.
+
+    Attributes
+    ----------
+    species
+        One of `SPECIES` or None.
+    volume_ul
+        Metered volume of *diluted* sample that passed the detectors, µL.
+    dilution
+        Diluted volume over blood volume, e.g. 200 for 1:200.
+    duration_s
+        Time the metered volume took, s.
+    acquired_at
+        The analyzer's own date and time, as it wrote it.
+    simulated
+        Permanent mark; True if either the bytes or the profile say so.
+    """
+
+    sample_id: str | None = None
+    patient_id: str | None = None
+    patient_name: str | None = None
+    species: str | None = None
+    breed: str | None = None
+    instrument_model: str | None = None
+    instrument_serial: str | None = None
+    firmware: str | None = None
+    volume_ul: float | None = None
+    dilution: float | None = None
+    duration_s: float | None = None
+    acquired_at: str | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CellBatch:
+    """One run's cells in canonical channels and units.
+
+    Attributes
+    ----------
+    signals
+        float32 ``(events, channels)``, after gain, offset and linearisation.
+    channels
+        Canonical names (``LA.H`` …), one per column.
+    saturated
+        bool ``(events, channels)``: the recorded value stood at the converter's limit.
+    sample
+        Metadata.
+    profile
+        Id of the profile that decoded it, ``<vendor>_<model>/<firmware>``.
+    time_s
+        float32 ``(events,)`` since start of acquisition, or None.
+    pulses
+        float32 ``(events, detectors, samples)`` or None.
+    notes
+        Leniencies that were needed and other remarks, stored with the result.
+    """
+
+    signals: NDArray[np.float32]
+    channels: tuple[str, ...]
+    saturated: NDArray[np.bool_]
+    sample: SampleInfo
+    profile: str
+    time_s: NDArray[np.float32] | None = None
+    pulses: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def events(self) -> int:
+        """Number of events."""
+        return int(self.signals.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class CellCalls:
+    """Per-event classification.
+
+    Attributes
+    ----------
+    posterior
+        float32 ``(events, 5)`` in the order of `CELL_CLASSES`; rows sum to 1.
+    codes
+        uint8 ``(events,)``: index of the called class.
+    """
+
+    posterior: NDArray[np.float32]
+    codes: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A condition the technician should know of, with its next action.
+
+    Attributes
+    ----------
+    code
+        Stable ``snake_case`` name.
+    severity
+        ``info``, ``review`` (look before reporting) or ``invalid`` (do not report).
+    message
+        Cause, in one sentence with its figure.
+    action
+        What to do next.
+    """
+
+    code: str
+    severity: Literal["info", "review", "invalid"]
+    message: str
+    action: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One reported value.
+
+    Attributes
+    ----------
+    code
+        One of `MEASUREMENT_CODES`.
+    value
+        Unrounded; None when not reported (the flags say why).
+    unit
+        UCUM, conventional.
+    low, high
+        95 % interval, or None where none is known.
+    method
+        ``counted`` or ``calculated``; a derived value is never shown as measured.
+    flags
+        Codes of flags that concern this value.
+    """
+
+    code: str
+    value: float | None
+    unit: str
+    low: float | None
+    high: float | None
+    method: Literal["counted", "calculated"]
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """First durable step of an analysis: the capture was read with this profile."""
+
+    profile: str
+    profile_sha256: str
+    events: int
+    channels: tuple[str, ...]
+    sample: SampleInfo
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """Second durable step: cells were called and counted.
+
+    Attributes
+    ----------
+    model
+        ``<bundle name>@<version>``.
+    model_sha256
+        Digest of the bundle's manifest (which holds the digests of its files).
+    counts
+        Events per class; keys are exactly `CELL_CLASSES`.
+    elapsed_s
+        CPU seconds spent in decode and classify.
+    """
+
+    model: str
+    model_sha256: str
+    counts: Mapping[str, int]
+    measurements: tuple[Measurement, ...]
+    flags: tuple[Flag, ...]
+    elapsed_s: float = field(default=0.0, compare=False)
+
+
+Step = Decoded | Classified
+"""What an analysis yields, in order; each is made durable before the next begins."""
