@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 PROBE = """
-import sys
-from edge_daemon import resources
-for place in (resources.profiles_dir(), resources.systemd_dir(), resources.models_dir(), resources.docs_dir()):
+from edge_daemon import resources as r
+for place in (r.profiles_dir(), r.systemd_dir(), r.models_dir(), r.docs_dir()):
     print(place)
 """
 
