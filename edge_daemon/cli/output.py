@@ -1,0 +1,271 @@
+"""The one place where results become text: JSON, CSV, a table for people, or plain columns.
+
+Values are rounded here and nowhere else, with the decimals printed haematology results carry.
+JSON keeps them unrounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+Form = Literal["json", "csv", "terminal", "plain"]
+Record = dict[str, Any]
+
+SIMULATED: Final = "SIMULATED"
+NOT_REPORTED: Final = "not reported"
+
+DECIMALS: Final = {
+    "RBC": 2, "HCT": 1, "HGB": 1, "MCV": 1, "MCH": 1, "MCHC": 1, "RDW": 1, "RETIC": 1,
+    "RETIC%": 1, "PLT": 0, "MPV": 1, "PDW": 1, "PCT": 2, "CLUMP%": 1,
+}  # fmt: skip
+"""Decimals of each measurand, as seen on the analyzers' own printed results."""
+
+_UNITS: Final = {"10*6/uL": "M/µL", "10*3/uL": "K/µL"}
+"""UCUM → the abbreviation clinics read; other units are already readable."""
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+"""What spreadsheets take for the start of a formula, full-width forms included."""
+_MAX_COLUMN: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a listing.
+
+    Attributes
+    ----------
+    name
+        Heading in CSV.
+    heading
+        Heading for people; empty for a column that only CSV has.
+    cell
+        Record → text or number. Numbers are written as they are; text is made safe.
+    right
+        Align to the right.
+    """
+
+    name: str
+    heading: str
+    cell: Callable[[Record], object]
+    right: bool = False
+
+
+def form(*, as_json: bool, as_csv: bool = False) -> Form:
+    """Choose how to write: what was asked for, else by whether a person is looking."""
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
+    if as_json:
+        return "json"
+    if as_csv:
+        return "csv"
+    return "terminal" if sys.stdout.isatty() else "plain"
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Replace control characters, so that no name can drive a terminal; `lines` keeps breaks."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c
+        if c.isprintable() or (lines and c == "\n")
+        else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
+def cell_text(value: object) -> str:
+    """One cell for people."""
+    return "" if value is None else printable(str(value))
+
+
+def csv_cell(value: object) -> str | float:
+    """One CSV cell; text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    if value is None:
+        return ""
+    if isinstance(value, int | float):
+        return value
+    text = str(value)
+    return f"'{printable(text)}" if text.startswith(_FORMULA) else printable(text)
+
+
+def number(code: str, value: float | None) -> str:
+    """Round a measurement once, for people and CSV; empty when there is none."""
+    if value is None or not math.isfinite(value):
+        return ""
+    text = f"{value:.{DECIMALS.get(code, 2)}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def unit(ucum: str) -> str:
+    """Return the unit as clinics print it."""
+    return _UNITS.get(ucum, ucum)
+
+
+def interval(code: str, low: float | None, high: float | None) -> str:
+    """95 % interval as ``low to high``; empty when unknown."""
+    bounds = number(code, low), number(code, high)
+    return f"{bounds[0]} to {bounds[1]}" if all(bounds) else ""
+
+
+def measurement(record: Mapping[str, Any] | None) -> str:
+    """Value for one cell of a listing: the number, or that it is not reported."""
+    if record is None:
+        return ""
+    return number(record["code"], record["value"]) or NOT_REPORTED
+
+
+def dumps(value: object, *, indent: int | None = None) -> str:
+    """Write JSON that any reader takes: no NaN, and ASCII where the stream is not UTF-8."""
+    utf8 = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=not utf8, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def emit_json(value: object) -> None:
+    """Write one JSON document on stdout."""
+    click.echo(dumps(value, indent=2))
+
+
+def emit_line(value: object) -> None:
+    """Write one object of a JSON Lines stream and hand it over at once."""
+    click.echo(dumps(value))
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Write a message for people on stderr."""
+    click.echo(printable(text, lines=True), err=True)
+
+
+def listing(columns: Sequence[Column], records: Iterable[Record], how: Form, *, empty: str) -> None:
+    """Write records as CSV, a table or plain columns; `empty` goes to stderr when none."""
+    if how == "csv":
+        write_csv(columns, records, sys.stdout)
+        return
+    shown = [c for c in columns if c.heading]
+    rows = [[cell_text(c.cell(r)) for c in shown] for r in records]
+    if not rows:
+        say(empty)
+    elif how == "terminal":
+        _rich_table(shown, rows)
+    else:
+        _plain_table(shown, rows)
+
+
+def write_csv(columns: Sequence[Column], records: Iterable[Record], stream: Any) -> int:
+    """Write CSV (RFC 4180 quoting, one line a record) and return the number of records."""
+    import csv
+
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([c.name for c in columns])
+    count = 0
+    for record in records:
+        writer.writerow([csv_cell(c.cell(record)) for c in columns])
+        count += 1
+    return count
+
+
+def width(text: str) -> int:
+    """Columns a text takes on a terminal: wide East Asian letters take two, marks none."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def _plain_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
+    table = [[c.heading for c in columns], *rows]
+    # One very long name must not push every other row's columns off the page.
+    widths = [min(_MAX_COLUMN, max(width(r[i]) for r in table)) for i in range(len(columns))]
+    for row in table:
+        cells = [
+            f"{' ' * (w - width(text))}{text}" if c.right else f"{text}{' ' * (w - width(text))}"
+            for text, c, w in zip(row, columns, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(
+            column.heading, justify="right" if column.right else "left", overflow="fold"
+        )
+    for row in rows:
+        # Text, not str: a name with square brackets is not markup.
+        table.add_row(*(Text(text, style=_style(text)) for text in row))
+    _console().print(table)
+
+
+_STYLES: Final = {
+    "OK": "green",
+    "Review": "yellow",
+    "Failed": "bold red",
+    SIMULATED: "magenta",
+    NOT_REPORTED: "dim",
+}
+
+
+def _style(text: str) -> str:
+    return _STYLES.get(text, "")
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def headline(text: str, word: str) -> None:
+    """Write one line whose first word carries the verdict's colour in a terminal."""
+    colours = {"OK": "green", "Review": "yellow", "Failed": "red"}
+    click.echo(click.style(printable(text), fg=colours.get(word), bold=True))
+
+
+@contextlib.contextmanager
+def progress(what: str, how: Form) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr while a person is looking at both streams.
+
+    Yields
+    ------
+    Callable[[int, int], None]
+        To be called with what is done and the total.
+    """
+    quiet = how in ("json", "csv", "plain") or os.environ.get("TERM") == "dumb"
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    # stdout stays as it is: rich would otherwise send data to stderr with the bar.
+    with Progress(
+        *columns, console=_console(stderr=True), transient=True, redirect_stdout=False
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
