@@ -1,0 +1,390 @@
+"""Settings of a box: TOML in, frozen and completely checked values out.
+
+An unknown key is an error, never ignored, and every problem of a file is reported at once, so
+that an installer on the telephone corrects a file in one go. Relative paths count from the
+folder of the file they stand in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from edge_daemon.errors import EXIT_BAD_CONFIG, Fatal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+DATA_DIR_VARIABLE: Final = "EDGE_DAEMON_DATA"
+SYSTEM_DATA_DIR: Final = Path("/var/lib/edge-daemon")
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("base", Path.cwd())
+    return base / path.expanduser()
+
+
+def _plain_pattern(pattern: str) -> str:
+    if not pattern or "/" in pattern:
+        raise ValueError("a pattern matches file names and holds no '/'")
+    return pattern
+
+
+# TOML knows neither paths nor tuples, so these two are converted; nothing else is.
+ConfiguredPath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+Pattern = Annotated[str, AfterValidator(_plain_pattern)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Box(_Section):
+    """``[box]``: this box and where it keeps its data."""
+
+    name: Name = Field(
+        default="edge-box", description="Name of this box in exports and central data."
+    )
+    data_dir: ConfiguredPath = Field(
+        default=SYSTEM_DATA_DIR,
+        description="Folder of the database and the archive of raw captures.",
+    )
+
+
+class Source(_Section):
+    """``[[source]]``: one analyzer's export folder."""
+
+    name: Name = Field(description="Name of this source, unique in the file.")
+    kind: Literal["folder"] = Field(default="folder", description="How the captures arrive.")
+    path: ConfiguredPath = Field(description="Export folder of the analyzer.")
+    instrument: Name = Field(
+        default="",
+        validate_default=False,
+        description="Instrument the captures belong to; the source's name unless given.",
+    )
+    patterns: tuple[Pattern, ...] = Field(
+        default=("*.fcs", "*.lmd"),
+        strict=False,
+        min_length=1,
+        description="File names to take, upper and lower case alike.",
+    )
+    recursive: bool = Field(default=False, description="Look into sub-folders too.")
+    settle_s: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="A file is read after standing unchanged for so long.",
+    )
+    stall_s: float = Field(
+        default=900.0,
+        gt=0,
+        le=86400,
+        description="An incomplete file is given up after so long unchanged.",
+    )
+    rescan_s: float = Field(
+        default=30.0, gt=0, le=3600, description="The whole folder is looked through this often."
+    )
+    poll: bool = Field(
+        default=False,
+        description="Network share: no change events are relied on; looked through every 10 s.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _instrument_is_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "instrument" not in data and "name" in data:
+            return {**data, "instrument": data["name"]}
+        return data
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, at most four."""
+    return min(len(os.sched_getaffinity(0)), 4)
+
+
+class Workers(_Section):
+    """``[workers]``: the disposable processes that decode and classify."""
+
+    count: int = Field(
+        default_factory=usable_cores,
+        ge=1,
+        le=16,
+        description="Worker processes; the cores of the box, at most four, unless given.",
+    )
+    memory_mb: int = Field(
+        default=768, ge=256, le=65536, description="Memory one worker may allocate."
+    )
+    cpu_s: int = Field(default=30, ge=1, le=3600, description="CPU seconds one capture may take.")
+    wall_s: float = Field(default=60.0, gt=0, le=3600, description="Seconds one capture may take.")
+    tasks_per_worker: int = Field(
+        default=500, ge=1, le=1_000_000, description="A worker is replaced after so many captures."
+    )
+
+
+class Limits(_Section):
+    """``[limits]``: what is refused and when intake pauses."""
+
+    max_file_mb: int = Field(default=64, ge=1, le=1024, description="Largest file that is read.")
+    min_free_mb: int = Field(
+        default=200,
+        ge=1,
+        description="Intake pauses while the data folder's disk has less free space.",
+    )
+
+
+class Directories(_Section):
+    """``[profiles]`` and ``[models]``: folders searched beside the shipped ones."""
+
+    extra_dirs: tuple[ConfiguredPath, ...] = Field(
+        default=(),
+        strict=False,
+        description="Further folders with instrument profiles or model bundles.",
+    )
+
+
+class Logging(_Section):
+    """``[log]``: how much goes to the journal."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least serious event that is written."
+    )
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    box: Box = Field(default_factory=Box)
+    source: tuple[Source, ...] = Field(
+        strict=False, min_length=1, description="At least one is needed."
+    )
+    workers: Workers = Field(default_factory=Workers)
+    limits: Limits = Field(default_factory=Limits)
+    profiles: Directories = Field(default_factory=Directories)
+    models: Directories = Field(default_factory=Directories)
+    log: Logging = Field(default_factory=Logging)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a configuration file.
+
+    Attributes
+    ----------
+    key
+        Path of the key, e.g. ``source[0].settle_s``; empty for the file as a whole.
+    value
+        What stands there, or None where nothing does.
+    message
+        What was expected.
+    """
+
+    key: str
+    value: object
+    message: str
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f" = {repr(self.value)[:80]}"
+        return f"{self.key or 'file'}{shown}: {self.message}"
+
+
+class ConfigError(Fatal):
+    """The configuration cannot be used; `problems` lists every mistake found."""
+
+    def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(
+            f"{path}: {len(problems)} problem(s) in the configuration\n{lines}",
+            action="correct the file and run `edge-daemon config check`",
+            exit_code=EXIT_BAD_CONFIG,
+        )
+        self.problems = problems
+
+
+def load_config(path: Path) -> Settings:
+    """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path
+        TOML file, UTF-8.
+
+    Returns
+    -------
+    Settings
+        Frozen, with every path absolute.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not TOML, or holds wrong or unknown keys; all are listed.
+    """
+    try:
+        document = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        raise ConfigError(path, (Problem("", None, reason),)) from error
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start} is not UTF-8"
+        raise ConfigError(path, (Problem("", None, reason),)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, (Problem("", None, f"is not TOML: {error}"),)) from error
+    base = Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() would follow a symlinked file
+    try:
+        settings = Settings.model_validate(document, context={"base": base})
+    except ValidationError as error:
+        raise ConfigError(path, _problems(error)) from error
+    if problems := _twice(settings):
+        raise ConfigError(path, problems)
+    return settings
+
+
+def _twice(settings: Settings) -> tuple[Problem, ...]:
+    """Find source names and folders that are used more than once."""
+    problems = []
+    for key in ("name", "path"):
+        seen: set[object] = set()
+        for index, source in enumerate(settings.source):
+            value = getattr(source, key)
+            if value in seen:
+                where = f"source[{index}].{key}"
+                problems.append(Problem(where, value, "is used by an earlier source already"))
+            seen.add(value)
+    return tuple(problems)
+
+
+def _problems(error: ValidationError) -> tuple[Problem, ...]:
+    """Describe every mistake once: what only follows from another one is left out."""
+    found = error.errors()
+    in_sources = {e["loc"][1] for e in found if e["loc"][0] == "source" and len(e["loc"]) > 1}
+    bad_names = {e["loc"][1] for e in found if e["loc"][0] == "source" and e["loc"][-1] == "name"}
+    return tuple(
+        _problem(e)
+        for e in found
+        if not (in_sources and e["type"] == "too_short" and e["loc"] == ("source",))
+        and not (e["loc"][-1] == "instrument" and e["loc"][1] in bad_names)
+    )
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    key = ""
+    for part in error["loc"]:
+        key += f"[{part}]" if isinstance(part, int) else f"{'.' if key else ''}{part}"
+    if error["type"] == "extra_forbidden":
+        return Problem(key, None, _unknown_key(error["loc"]))
+    value = None if error["type"] == "missing" else error["input"]
+    if isinstance(value, dict | list):
+        value = None
+    return Problem(key, value, error["msg"])
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        if isinstance(part, str):
+            model = _SECTIONS[part]
+    known = sorted(model.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown key; {hint}known keys: {', '.join(known)}"
+
+
+_SECTIONS: Final[Mapping[str, type[_Section]]] = {
+    "box": Box,
+    "source": Source,
+    "workers": Workers,
+    "limits": Limits,
+    "profiles": Directories,
+    "models": Directories,
+    "log": Logging,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration file, for editors and installers' tools."""
+    return Settings.model_json_schema()
+
+
+def resolve_data_dir(
+    option: str | Path | None, env: Mapping[str, str], settings: Settings | None = None
+) -> Path:
+    """Decide which data folder a command works on.
+
+    The ``--data-dir`` option wins over the environment, the environment over the configuration.
+    Without any of them it is the service's folder where that exists, else one in the user's
+    home, so that a first try on a laptop needs no rights.
+    """
+    if option:
+        return Path(option).expanduser().absolute()
+    if from_env := env.get(DATA_DIR_VARIABLE):
+        return Path(from_env).expanduser().absolute()
+    if settings is not None:
+        return settings.box.data_dir
+    if SYSTEM_DATA_DIR.is_dir():
+        return SYSTEM_DATA_DIR
+    home = env.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser().absolute() / "edge-daemon"
+
+
+def default_config_text() -> str:
+    """Return a commented configuration with one source, every other value its default."""
+    return _DEFAULT
+
+
+_DEFAULT = """\
+# Configuration of edge_daemon. Check it with `edge-daemon config check`.
+# A key with a leading '#' shows its default. Relative paths count from this file's folder.
+
+[box]
+# name = "edge-box"                      # this box, in exports and central data
+# data_dir = "/var/lib/edge-daemon"      # database and archive of raw captures
+
+# One [[source]] for each analyzer.
+[[source]]
+name = "analyzer-1"
+path = "/srv/analyzer-1"                 # the folder the analyzer exports into
+# kind = "folder"
+# instrument = "analyzer-1"              # default: the source's name
+# patterns = ["*.fcs", "*.lmd"]          # upper and lower case alike
+# recursive = false                      # look into sub-folders too
+# settle_s = 2.0                         # read a file once it stood unchanged for so long
+# stall_s = 900.0                        # give an incomplete file up after so long unchanged
+# rescan_s = 30.0                        # look through the whole folder this often
+# poll = false                           # true for a network share: look every 10 s
+
+[workers]
+# count = 4                              # default: the cores of the box, at most 4
+# memory_mb = 768                        # memory one worker may allocate
+# cpu_s = 30                             # CPU seconds one capture may take
+# wall_s = 60.0                          # seconds one capture may take
+# tasks_per_worker = 500                 # replace a worker after so many captures
+
+[limits]
+# max_file_mb = 64                       # larger files are refused unread
+# min_free_mb = 200                      # pause intake while the disk has less free space
+
+[profiles]
+# extra_dirs = []                        # further folders with instrument profiles
+
+[models]
+# extra_dirs = []                        # further folders with model bundles
+
+[log]
+# level = "info"                         # debug, info, warning or error
+"""

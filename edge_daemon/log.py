@@ -1,0 +1,144 @@
+"""Structured events to stderr, one JSON object a line, from a closed list.
+
+Every event has a name, a stage and a level, and may carry only the fields listed for it here;
+anything else is dropped before it is written. File names, sample ids, patient and owner names
+are in no list: file names of analyzers often hold them. An event points to its capture by id
+and digest, and the message for people stands in the database.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+Level = Literal["debug", "info", "warning", "error"]
+Stage = Literal["service", "source", "decode", "classify", "worker", "store", "health"]
+
+_LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """What one event is: its stage, level and the only fields it may carry."""
+
+    stage: Stage
+    level: Level
+    fields: frozenset[str]
+
+
+def _spec(stage: Stage, level: Level, *fields: str) -> EventSpec:
+    return EventSpec(stage, level, frozenset(fields))
+
+
+class Event(enum.StrEnum):
+    """Every event this product writes; each is explained in docs/events.md."""
+
+    SERVICE_STARTED = "service_started"
+    SERVICE_READY = "service_ready"
+    SERVICE_STOPPING = "service_stopping"
+    SERVICE_STOPPED = "service_stopped"
+    SERVICE_FAILED = "service_failed"
+    PROFILE_REJECTED = "profile_rejected"
+    BUNDLE_REJECTED = "bundle_rejected"
+    SOURCE_WATCHING = "source_watching"
+    SOURCE_DEGRADED = "source_degraded"
+    SOURCE_RESUMED = "source_resumed"
+    SOURCE_PAUSED = "source_paused"
+    CAPTURE_ACCEPTED = "capture_accepted"
+    CAPTURE_SEEN_AGAIN = "capture_seen_again"
+    CAPTURE_REFUSED = "capture_refused"
+    CAPTURE_DECODED = "capture_decoded"
+    CAPTURE_CLASSIFIED = "capture_classified"
+    CAPTURE_QUARANTINED = "capture_quarantined"
+    CAPTURE_RETRIED = "capture_retried"
+    WORKER_LOST = "worker_lost"
+    DISK_LOW = "disk_low"
+    DISK_OK = "disk_ok"
+    STORE_BUSY = "store_busy"
+    STALLED_LOOP = "stalled_loop"
+
+
+EVENTS: Final[dict[Event, EventSpec]] = {
+    Event.SERVICE_STARTED: _spec("service", "info", "version", "box", "sources", "workers"),
+    Event.SERVICE_READY: _spec("service", "info", "resumed", "profiles"),
+    Event.SERVICE_STOPPING: _spec("service", "info", "signal"),
+    Event.SERVICE_STOPPED: _spec("service", "info", "unfinished"),
+    Event.SERVICE_FAILED: _spec("service", "error", "error_type", "exit_code", "where"),
+    Event.PROFILE_REJECTED: _spec("decode", "error", "error_type", "problems"),
+    Event.BUNDLE_REJECTED: _spec("classify", "error", "error_type", "problems"),
+    Event.SOURCE_WATCHING: _spec("source", "info", "source", "mode"),
+    Event.SOURCE_DEGRADED: _spec("source", "warning", "source", "error_type"),
+    Event.SOURCE_RESUMED: _spec("source", "info", "source"),
+    Event.SOURCE_PAUSED: _spec("source", "warning", "source", "error_type"),
+    Event.CAPTURE_ACCEPTED: _spec("source", "info", "source", "capture_id", "sha256", "bytes"),
+    Event.CAPTURE_SEEN_AGAIN: _spec("source", "debug", "source", "capture_id", "sha256"),
+    Event.CAPTURE_REFUSED: _spec("source", "warning", "source", "error_type"),
+    Event.CAPTURE_DECODED: _spec("decode", "debug", "capture_id", "profile", "events"),
+    Event.CAPTURE_CLASSIFIED: _spec(
+        "classify", "info", "capture_id", "run_id", "model", "events", "elapsed_s"
+    ),
+    Event.CAPTURE_QUARANTINED: _spec("decode", "warning", "capture_id", "error_type"),
+    Event.CAPTURE_RETRIED: _spec("worker", "warning", "capture_id", "error_type", "delay_s"),
+    Event.WORKER_LOST: _spec("worker", "warning", "capture_id", "error_type", "attempt"),
+    Event.DISK_LOW: _spec("health", "error", "free_mb", "needed_mb"),
+    Event.DISK_OK: _spec("health", "info", "free_mb"),
+    Event.STORE_BUSY: _spec("store", "warning", "error_type"),
+    Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
+}
+"""The closed list. ``error_type`` is always a quarantine code or an error class's name."""
+
+
+def _only_listed(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Let through what the list names for this event; never a name of a person or a file."""
+    name = entry.get("event")
+    try:
+        spec = EVENTS[Event(str(name))]
+    except (KeyError, ValueError):
+        raise structlog.DropEvent from None
+    kept = {field: entry[field] for field in sorted(spec.fields) if entry.get(field) is not None}
+    return {"event": str(name), "stage": spec.stage, "level": spec.level, **kept}
+
+
+class EventLog:
+    """Writes events and keeps repeats of a lasting condition down to its changes.
+
+    Parameters
+    ----------
+    level
+        Least serious level that is written.
+    stream
+        Where to; stderr, which systemd hands to the journal, unless given.
+    """
+
+    def __init__(self, level: Level = "info", stream: TextIO | None = None) -> None:
+        self._least = _LEVELS[level]
+        self._states: dict[str, str] = {}
+        self._logger = structlog.wrap_logger(
+            structlog.PrintLogger(stream or sys.stderr),
+            processors=[
+                _only_listed,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+
+    def emit(self, event: Event, **fields: object) -> None:
+        """Write one event; fields its specification does not list are dropped."""
+        if _LEVELS[EVENTS[event].level] >= self._least:
+            self._logger.msg(event.value, **fields)
+
+    def on_change(self, key: str, state: str, event: Event, **fields: object) -> bool:
+        """Write the event only if `state` differs from the last one reported for `key`."""
+        if self._states.get(key) == state:
+            return False
+        self._states[key] = state
+        self.emit(event, **fields)
+        return True
