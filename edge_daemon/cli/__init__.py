@@ -35,13 +35,17 @@ SECTIONS = {
 """The help page and the lazy command table in one."""
 
 
+PROGRAM = "edge-daemon"
+COMPLETE_VARIABLE = "_EDGE_DAEMON_COMPLETE"
+
+
 def _enable_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     ctx.ensure_object(dict)["debug"] = value
 
 
 cli = LazyGroup(
     SECTIONS,
-    name="edge-daemon",
+    name=PROGRAM,
     help=(
         "Single-cell results beside a veterinary haematology analyzer.\n\n"
         "Data goes to stdout, messages to stderr. Exit codes: 0 ok, 1 failed, 2 usage, "
@@ -60,7 +64,7 @@ cli = LazyGroup(
     ],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-click.version_option(__version__, prog_name="edge-daemon", message="%(prog)s %(version)s")(cli)
+click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")(cli)
 
 
 def main() -> None:
@@ -69,4 +73,4 @@ def main() -> None:
         # A patient's name must not end a listing on a terminal without its letters.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    cli.main(prog_name="edge-daemon", complete_var="_EDGE_DAEMON_COMPLETE")
+    cli.main(prog_name=PROGRAM, complete_var="_EDGE_DAEMON_COMPLETE")

@@ -126,6 +126,26 @@ def measurement(record: Mapping[str, Any] | None) -> str:
     return number(record["code"], record["value"]) or NOT_REPORTED
 
 
+LISTED: Final = {"RBC": "10*6/uL", "RETIC%": "%", "PLT": "10*3/uL", "CLUMP%": "%"}
+"""Measurements that fit a listing, with their unit; `show` has all of them."""
+
+
+def measurement_column(code: str) -> Column:
+    """Column of one measurement of a record's `measurements`."""
+
+    def cell(record: Record) -> str:
+        found = (m for m in record.get("measurements") or () if m["code"] == code)
+        return measurement(next(found, None))
+
+    heading = code if code.endswith("%") else f"{code} {unit(LISTED[code])}"
+    return Column(code, heading, cell, right=True)
+
+
+def simulated_mark(record: Record) -> str:
+    """Return the permanent mark of a simulated result, or nothing."""
+    return SIMULATED if record.get("simulated") else ""
+
+
 def dumps(value: object, *, indent: int | None = None) -> str:
     """Write JSON that any reader takes: no NaN, and ASCII where the stream is not UTF-8."""
     utf8 = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
