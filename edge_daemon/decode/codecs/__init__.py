@@ -1,1 +1,1 @@
-"""TODO."""
+"""Codecs turn bytes of one format into a `RawTable`; they know nothing of profiles."""
