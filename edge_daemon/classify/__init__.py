@@ -1,1 +1,1 @@
-"""TODO."""
+"""Classify cells: verified model bundles, two int8 graphs, counts with their uncertainty."""

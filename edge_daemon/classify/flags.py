@@ -1,0 +1,158 @@
+"""Flags: conditions the technician should know of, each with its figure and what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from edge_daemon.records import Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edge_daemon.records import CellBatch, Measurement
+
+Raised = tuple[Flag, tuple[str, ...]]
+"""A flag and the codes of the measurements it concerns."""
+
+MIN_PLATELET_EVENTS: Final = 400
+MIN_PLATELETS_K: Final = 20.0
+CLUMPS_PERCENT: Final = 2.0  # healthy samples stay below 1 %
+OTHER_FRACTION: Final = 0.15
+FELINE_LOW_K: Final = 200.0
+ESTIMATED_FRACTION: Final = 0.05
+SATURATED_FRACTION: Final = 0.01
+
+_CELLS = ("RBC", "PLT", "RETIC", "RETIC%", "CLUMP%")
+_ABSOLUTE = ("RBC", "PLT", "RETIC")
+
+
+def raise_flags(
+    batch: CellBatch,
+    counts: Mapping[str, int],
+    hidden_cells: float,
+    red_cells: float,
+    measurements: Sequence[Measurement],
+) -> list[Raised]:
+    """Find every condition that holds for one run.
+
+    Parameters
+    ----------
+    batch
+        The run.
+    counts
+        Events per class.
+    hidden_cells, red_cells
+        Red cells estimated inside clumps and doublets, and all red cells.
+    measurements
+        The run's values.
+    """
+    value = {m.code: m.value for m in measurements}
+    raised: list[Raised] = []
+    raised += _not_reported(batch, value)
+    raised += _platelets(batch, counts, value)
+    raised += _clumps(value, hidden_cells, red_cells)
+    raised += _quality(batch, counts)
+    return raised
+
+
+def _not_reported(batch: CellBatch, value: Mapping[str, float | None]) -> list[Raised]:
+    raised: list[Raised] = []
+    if value["RBC"] is None:
+        flag = Flag(
+            "no_volume",
+            "info",
+            "the capture does not state a usable metered volume and dilution, so absolute counts "
+            "are not reported",
+            "add volume and dilution to the analyzer's export or to the profile, then replay",
+        )
+        raised.append((flag, _ABSOLUTE))
+    if value["RETIC%"] is None:
+        flag = Flag(
+            "reticulocytes_not_reported",
+            "info",
+            "the instrument gives no RNA-dye fluorescence, so reticulocytes are not reported",
+            "count reticulocytes on a supravital-stained smear if they are needed",
+        )
+        raised.append((flag, ("RETIC", "RETIC%")))
+    if batch.sample.species is None:
+        flag = Flag(
+            "species_unknown",
+            "review",
+            "the capture does not name a species the model knows",
+            "set the species in the analyzer's work list, or map its text in the profile",
+        )
+        raised.append((flag, _CELLS))
+    return raised
+
+
+def _platelets(
+    batch: CellBatch, counts: Mapping[str, int], value: Mapping[str, float | None]
+) -> list[Raised]:
+    raised: list[Raised] = []
+    plt, events = value["PLT"], counts["platelet"]
+    if events < MIN_PLATELET_EVENTS or (plt is not None and plt < MIN_PLATELETS_K):
+        measured = f" ({plt:.0f} K/µL)" if plt is not None else ""
+        flag = Flag(
+            "platelets_count_limited",
+            "review",
+            f"platelet count rests on {events} events{measured}; the interval is wide",
+            "confirm on a blood smear, or repeat with more events",
+        )
+        raised.append((flag, ("PLT",)))
+    if batch.sample.species == "cat" and plt is not None and plt < FELINE_LOW_K:
+        flag = Flag(
+            "feline_platelets_unconfirmed",
+            "review",
+            f"feline platelets {plt:.0f} K/µL: most low feline counts are platelet clumping",
+            "look for clumps at the feathered edge; vortex up to 30 s, or redraw, and re-run",
+        )
+        raised.append((flag, ("PLT",)))
+    return raised
+
+
+def _clumps(
+    value: Mapping[str, float | None], hidden_cells: float, red_cells: float
+) -> list[Raised]:
+    raised: list[Raised] = []
+    clumps = value["CLUMP%"]
+    if clumps is not None and clumps > CLUMPS_PERCENT:
+        flag = Flag(
+            "rbc_agglutination_suspected",
+            "review",
+            f"{clumps:.1f} % of red-cell events are clumps (healthy below 1 %)",
+            "look at a saline-diluted wet mount; warm the sample to 37 °C and repeat",
+        )
+        raised.append((flag, ("RBC", "RETIC", "CLUMP%")))
+    if red_cells > 0 and hidden_cells > ESTIMATED_FRACTION * red_cells:
+        flag = Flag(
+            "rbc_partly_estimated",
+            "info",
+            f"{100 * hidden_cells / red_cells:.0f} % of the red cells were estimated from the "
+            "extinction of clumps and coincident cells, not counted singly",
+            "dilute further and repeat if the red-cell count decides",
+        )
+        raised.append((flag, ("RBC", "RETIC")))
+    return raised
+
+
+def _quality(batch: CellBatch, counts: Mapping[str, int]) -> list[Raised]:
+    raised: list[Raised] = []
+    other = counts["other"] / max(1, batch.events)
+    if other > OTHER_FRACTION:
+        flag = Flag(
+            "other_events_high",
+            "review",
+            f"{100 * other:.0f} % of events are debris or coincident cells",
+            "run a blank and a rinse; if the count falls on dilution it was coincidence",
+        )
+        raised.append((flag, _CELLS))
+    saturated = float(batch.saturated.any(axis=1).mean()) if batch.events else 0.0
+    if saturated > SATURATED_FRACTION:
+        flag = Flag(
+            "signals_saturated",
+            "review",
+            f"{100 * saturated:.1f} % of events stand at the converter's limit",
+            "have the detector gain checked",
+        )
+        raised.append((flag, _CELLS))
+    return raised

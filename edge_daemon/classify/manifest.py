@@ -1,0 +1,148 @@
+"""Schema of a bundle's ``manifest.toml``."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from edge_daemon.records import CANONICAL_CHANNELS, SPECIES
+
+STAGE1_CLASSES: Final = ("red_cell", "platelet", "other")
+STAGE2_CLASSES: Final = ("pure_rbc", "reticulocyte", "clumped_rbc")
+BUNDLE_FILES: Final = ("stage1.onnx", "stage2.onnx", "golden.npz", "card.md")
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
+ProfileId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+RelativeSd = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Identity(_Table):
+    """``[bundle]``."""
+
+    name: Name
+    version: Version
+    title: str = Field(min_length=1)
+
+
+class Runtime(_Table):
+    """``[runtime]``: what the golden vectors were made with."""
+
+    onnxruntime: Version
+    opset: int = Field(ge=13, le=30)
+    quantization: Literal["static_qdq_int8"]
+
+
+class Validity(_Table):
+    """``[valid]``: captures this bundle may classify."""
+
+    profiles: list[ProfileId] = Field(min_length=1)
+    species: list[str] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known_species(self) -> Self:
+        unknown = sorted(set(self.species) - set(SPECIES))
+        if unknown:
+            raise ValueError(f"unknown species {unknown}, expected some of {list(SPECIES)}")
+        return self
+
+
+class Inputs(_Table):
+    """``[input]``: what the graphs take."""
+
+    channels: list[str] = Field(min_length=1)
+    anchor: str
+    transform: Literal["log_over_red_cell_peak"]
+
+    @model_validator(mode="after")
+    def _known_channels(self) -> Self:
+        unknown = [c for c in self.channels if c not in CANONICAL_CHANNELS]
+        if unknown:
+            raise ValueError(f"not canonical channels: {unknown}")
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError("a channel is listed twice")
+        if self.anchor not in self.channels:
+            raise ValueError(f"anchor {self.anchor!r} is not one of the channels")
+        return self
+
+
+class Stage(_Table):
+    """``[stage1]`` and ``[stage2]``: class names and the priors they were trained with."""
+
+    classes: list[str]
+    priors: list[Probability]
+    latent: int = Field(ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _priors_sum(self) -> Self:
+        if len(self.priors) != len(self.classes):
+            raise ValueError(f"{len(self.classes)} classes but {len(self.priors)} priors")
+        if not math.isclose(sum(self.priors), 1.0, abs_tol=1e-6):
+            raise ValueError(f"priors sum to {sum(self.priors):.8g}, expected 1")
+        return self
+
+
+class Uncertainty(_Table):
+    """``[uncertainty]``: run-to-run relative SD beyond counting, on validation runs."""
+
+    rbc: RelativeSd
+    platelet: RelativeSd
+    reticulocyte: RelativeSd
+    clumped_rbc: RelativeSd
+
+
+class FileEntry(_Table):
+    """``[files."NAME"]``."""
+
+    sha256: Sha256
+    bytes: int = Field(ge=1, le=64 * 2**20)
+
+
+class Provenance(_Table):
+    """``[provenance]``: what it was trained on."""
+
+    simulated: bool
+    captures: int = Field(ge=1)
+    cells: int = Field(ge=1)
+    references_sha256: Sha256
+    seed: int = Field(ge=0)
+    trained_with: str = Field(min_length=1)
+    method: str = Field(min_length=1)
+
+
+class Manifest(_Table):
+    """A bundle's manifest; every key is required and no other key is allowed."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    bundle: Identity
+    runtime: Runtime
+    valid: Validity
+    input: Inputs
+    stage1: Stage
+    stage2: Stage
+    uncertainty: Uncertainty
+    files: dict[str, FileEntry]
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if sorted(self.files) != sorted(BUNDLE_FILES):
+            raise ValueError(f"files: expected {list(BUNDLE_FILES)}, found {sorted(self.files)}")
+        for stage, classes in ((self.stage1, STAGE1_CLASSES), (self.stage2, STAGE2_CLASSES)):
+            if tuple(stage.classes) != classes:
+                raise ValueError(f"classes: expected {list(classes)}, found {stage.classes}")
+        return self
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Order semantic versions by number, not by letter."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))

@@ -1,0 +1,193 @@
+"""From called cells to counts, concentrations and their intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_daemon.classify.flags import raise_flags
+from edge_daemon.classify.intervals import count_interval, fraction_interval
+from edge_daemon.records import CELL_CLASSES, Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edge_daemon.classify.bundle import Bundle
+    from edge_daemon.classify.manifest import Uncertainty
+    from edge_daemon.records import CellBatch, CellCalls, Flag
+
+PURE, RETIC, CLUMP, PLATELET, OTHER = range(5)
+DOUBLET_RATIO: Final = 1.5
+"""Extinction area over the singlet median from which an `other` event holds red cells."""
+MAX_CELLS_PER_EVENT: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quantified:
+    """What one run says.
+
+    Attributes
+    ----------
+    counts
+        Events per class, whole numbers that sum to the run's events: the expected counts
+        under the posterior, not the number of arg-max calls, which is biased for rare classes.
+    measurements
+        RBC, PLT, RETIC, RETIC%, CLUMP%, in this order.
+    flags
+        Conditions the technician should know of.
+    """
+
+    counts: Mapping[str, int]
+    measurements: tuple[Measurement, ...]
+    flags: tuple[Flag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Expected numbers under the posterior.
+
+    Attributes
+    ----------
+    events
+        Expected events per class, in the order of `CELL_CLASSES`.
+    ambiguity
+        Variance of each from uncertain calls, events².
+    red_cells
+        Red cells including those inside clumps and chance doublets.
+    hidden_cells
+        The part of `red_cells` that was estimated from extinction, not counted one by one.
+    """
+
+    events: tuple[float, ...]
+    ambiguity: tuple[float, ...]
+    red_cells: float
+    hidden_cells: float
+
+
+def quantify(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> Quantified:
+    """Count, convert to concentrations and flag.
+
+    Absolute values need the run's metered volume and dilution; reticulocytes need the
+    fluorescence detector. What cannot be measured has value None and a flag that says why.
+
+    Parameters
+    ----------
+    batch
+        The run.
+    calls
+        Its cells, as `Classifier.classify` called them.
+    bundle
+        The bundle that called them.
+    """
+    tally = tally_cells(batch, calls)
+    dyed = any(c.startswith("FL.") for c in bundle.channels)
+    measurements = _measure(tally, batch, bundle.manifest.uncertainty, dyed=dyed)
+    counts = whole_counts(tally.events)
+    flags = raise_flags(batch, counts, tally.hidden_cells, tally.red_cells, measurements)
+    return Quantified(
+        counts=counts,
+        measurements=tuple(
+            replace(m, flags=tuple(f.code for f, codes in flags if m.code in codes))
+            for m in measurements
+        ),
+        flags=tuple(flag for flag, _ in flags),
+    )
+
+
+def tally_cells(batch: CellBatch, calls: CellCalls) -> Tally:
+    """Sum posteriors, and estimate the red cells that share an event with others."""
+    p = calls.posterior
+    events = tuple(p.sum(axis=0, dtype=np.float64).tolist())
+    ambiguity = tuple(np.einsum("ij,ij->j", p, 1 - p, dtype=np.float64).tolist())
+    ratio = _extinction_ratio(batch, calls)
+    in_clumps = float(p[:, CLUMP] @ np.maximum(ratio, 1.0))
+    in_doublets = float(p[:, OTHER] @ np.where(ratio >= DOUBLET_RATIO, ratio, 0.0))
+    hidden = in_clumps + in_doublets
+    return Tally(events, ambiguity, events[PURE] + events[RETIC] + hidden, hidden)
+
+
+def _extinction_ratio(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
+    """Extinction area of each event over the median single red cell: its number of red cells."""
+    channel = "EXT.A" if "EXT.A" in batch.channels else "EXT.H"
+    singles = calls.codes == PURE
+    if channel not in batch.channels or not singles.any():
+        return np.ones(batch.events, dtype=np.float32)
+    area = batch.signals[:, batch.channels.index(channel)]
+    median = float(np.median(area[singles]))
+    if median <= 0:
+        return np.ones(batch.events, dtype=np.float32)
+    ratio: NDArray[np.float32] = np.clip(area / np.float32(median), 0.0, MAX_CELLS_PER_EVENT)
+    return ratio
+
+
+def whole_counts(expected: Sequence[float]) -> dict[str, int]:
+    """Round expected counts so that they keep their sum (largest remainder)."""
+    whole = [math.floor(value) for value in expected]
+    missing = round(sum(expected)) - sum(whole)
+    by_remainder = sorted(range(len(whole)), key=lambda i: whole[i] - expected[i])
+    for index in by_remainder[:missing]:
+        whole[index] += 1
+    return dict(zip(CELL_CLASSES, whole, strict=True))
+
+
+def _measure(
+    tally: Tally, batch: CellBatch, doubt: Uncertainty, *, dyed: bool
+) -> list[Measurement]:
+    per_ul = _events_to_per_ul(batch)
+    events, ambiguity = tally.events, tally.ambiguity
+    singles = events[PURE] + events[RETIC]
+    red_events = singles + events[CLUMP]
+    # A cell estimated from extinction is uncertain by about half a cell.
+    red_variance = ambiguity[OTHER] + (doubt.rbc * tally.red_cells) ** 2 + tally.hidden_cells / 4
+    plt_variance = ambiguity[PLATELET] + (doubt.platelet * events[PLATELET]) ** 2
+    retic_variance = ambiguity[RETIC] + (doubt.reticulocyte * events[RETIC]) ** 2
+    clump_variance = ambiguity[CLUMP] + (doubt.clumped_rbc * events[CLUMP]) ** 2
+    rbc = _concentration("RBC", "10*6/uL", tally.red_cells, red_variance, per_ul, 1e6)
+    if tally.hidden_cells > 0.05 * tally.red_cells:
+        rbc = replace(rbc, method="calculated")
+    retic_events = events[RETIC] if dyed else None
+    retic_per_ul = None
+    if per_ul is not None and dyed and singles > 0:
+        # Clumps hide reticulocytes as they hide red cells: scale by the cells they hold.
+        retic_per_ul = per_ul * tally.red_cells / singles
+    return [
+        rbc,
+        _concentration("PLT", "10*3/uL", events[PLATELET], plt_variance, per_ul, 1e3),
+        replace(
+            _concentration("RETIC", "10*3/uL", events[RETIC], retic_variance, retic_per_ul, 1e3),
+            method="calculated",
+        ),
+        _percentage("RETIC%", retic_events, singles, retic_variance),
+        _percentage("CLUMP%", events[CLUMP], red_events, clump_variance),
+    ]
+
+
+def _events_to_per_ul(batch: CellBatch) -> float | None:
+    volume, dilution = batch.sample.volume_ul, batch.sample.dilution
+    if volume is None or dilution is None:
+        return None
+    if not (math.isfinite(volume) and math.isfinite(dilution) and volume > 0 and dilution >= 1):
+        return None
+    return dilution / volume
+
+
+def _concentration(
+    code: str, unit: str, count: float, variance: float, per_ul: float | None, scale: float
+) -> Measurement:
+    if per_ul is None:
+        return Measurement(code, None, unit, None, None, "counted")
+    low, high = count_interval(count, variance)
+    factor = per_ul / scale
+    return Measurement(code, count * factor, unit, low * factor, high * factor, "counted")
+
+
+def _percentage(code: str, part: float | None, whole: float, variance: float) -> Measurement:
+    if part is None or whole <= 0:
+        return Measurement(code, None, "%", None, None, "counted")
+    low, high = fraction_interval(part, whole, variance)
+    return Measurement(code, 100 * part / whole, "%", 100 * low, 100 * high, "counted")

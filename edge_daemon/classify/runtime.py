@@ -1,0 +1,144 @@
+"""Classify a run's cells with a bundle's two graphs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_daemon.classify.calibrate import red_cell_peak
+from edge_daemon.classify.priors import reestimate
+from edge_daemon.classify.session import ModelError, StageSession
+from edge_daemon.errors import Quarantine
+from edge_daemon.records import CELL_CLASSES, CellCalls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from edge_daemon.classify.bundle import Bundle
+    from edge_daemon.records import CellBatch
+
+BATCH_ROWS: Final = 8192
+"""Rows a graph sees at once: bounds the working set to a few MB whatever the run's size."""
+
+RED_FLOOR: Final = 1e-3
+"""Red-cell posterior below which stage 2 is not asked; its priors share out the remainder."""
+
+_ROW_SUM_TOLERANCE = 1e-3
+
+
+class Classifier:
+    """Both stages of one bundle, ready to run.
+
+    Parameters
+    ----------
+    bundle
+        A verified bundle.
+
+    Raises
+    ------
+    ModelError
+        The runtime cannot open a graph (a verified bundle opens).
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._stage1 = StageSession(bundle.stage1, f"{bundle.path}/stage1.onnx")
+        self._stage2 = StageSession(bundle.stage2, f"{bundle.path}/stage2.onnx")
+        self._priors1 = np.array(bundle.manifest.stage1.priors)
+        self._priors2 = np.array(bundle.manifest.stage2.priors)
+
+    def classify(self, batch: CellBatch) -> CellCalls:
+        """Call every event of one run.
+
+        Parameters
+        ----------
+        batch
+            One whole run: its red-cell peak and class frequencies are estimated from it.
+
+        Returns
+        -------
+        CellCalls
+            Five-column posterior, rows summing to 1, and the called classes.
+
+        Raises
+        ------
+        Quarantine
+            ``not_classified``: a channel is missing, a signal is not finite, there is no red-cell
+            peak, or a graph's output failed its checks.
+        """
+        signals = self._inputs(batch)
+        peak = red_cell_peak(signals, self._bundle.channels, self._bundle.manifest.input.anchor)
+        stage1 = self._run(self._stage1, signals, peak)
+        stage1, _ = reestimate(stage1, self._priors1)
+        red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
+        stage2 = self._run(self._stage2, signals[red], peak)
+        stage2, _ = reestimate(stage2, self._priors2)
+        posterior = np.empty((len(signals), len(CELL_CLASSES)), dtype=np.float32)
+        posterior[:, :3] = stage1[:, :1] * self._priors2.astype(np.float32)
+        posterior[red, :3] = stage1[red, :1] * stage2
+        posterior[:, 3:] = stage1[:, 1:]
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        return CellCalls(posterior=posterior, codes=posterior.argmax(axis=1).astype(np.uint8))
+
+    def _inputs(self, batch: CellBatch) -> NDArray[np.float32]:
+        wanted = self._bundle.channels
+        missing = [channel for channel in wanted if channel not in batch.channels]
+        if missing:
+            raise Quarantine(
+                "not_classified",
+                f"profile {batch.profile} gives no channel {', '.join(missing)}, which model "
+                f"{self._bundle.id} needs",
+                action="use a bundle trained for this instrument's channels",
+            )
+        if wanted == batch.channels:
+            signals = batch.signals
+        else:
+            signals = batch.signals[:, [batch.channels.index(channel) for channel in wanted]]
+        # The sum of a float array is finite only if every element is; one pass, no temporary.
+        if not np.isfinite(signals.sum(dtype=np.float64)):
+            column = int(np.flatnonzero(~np.isfinite(signals.sum(axis=0, dtype=np.float64)))[0])
+            raise Quarantine(
+                "not_classified",
+                f"channel {wanted[column]} holds a value that is not finite",
+                action="check the file and the profile's scaling of this channel",
+            )
+        return signals
+
+    def _run(
+        self, session: StageSession, signals: NDArray[np.float32], peak: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        posterior = np.empty((len(signals), 3), dtype=np.float32)
+        for rows in _batches(len(signals)):
+            try:
+                _, posterior[rows] = session.run(signals[rows], peak)
+            except ModelError as error:
+                raise Quarantine(
+                    "not_classified",
+                    error.message,
+                    action="run `edge-daemon model verify`; if it passes, report this capture",
+                ) from error
+        self._check(posterior)
+        return posterior
+
+    def _check(self, posterior: NDArray[np.float32]) -> None:
+        sums = posterior.sum(axis=1)
+        # Written so that NaN fails.
+        good = (posterior.min(initial=0.0) >= 0.0) and bool(
+            np.all(np.abs(sums - 1.0) <= _ROW_SUM_TOLERANCE)
+        )
+        if not good:
+            bad = int(np.sum(~(np.abs(sums - 1.0) <= _ROW_SUM_TOLERANCE)))
+            raise Quarantine(
+                "not_classified",
+                f"model {self._bundle.id} gave posteriors outside [0, 1] or not summing to 1 "
+                f"({bad} of {len(sums)} events)",
+                action="run `edge-daemon model verify`; if it passes, report this capture",
+            )
+
+
+def _batches(events: int) -> Iterator[slice]:
+    for start in range(0, events, BATCH_ROWS):
+        yield slice(start, min(start + BATCH_ROWS, events))
