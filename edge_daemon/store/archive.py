@@ -1,0 +1,178 @@
+"""Raw captures as files named by their own digest: ``captures/ab/abcdef….raw``.
+
+A name from outside never becomes part of a path. A file appears under its digest only after
+its bytes are on the disk, so a file of the right name is whole unless the disk damaged it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from edge_daemon.errors import EdgeError, Quarantine, Retryable
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Archive:
+    """Content-addressed store of raw captures.
+
+    Parameters
+    ----------
+    root
+        Folder that holds them; made if absent.
+
+    Raises
+    ------
+    Retryable
+        The folder cannot be made (disk full, read-only or failing).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # One folder for unfinished files: after a crash only this one needs sweeping.
+        self._incoming = root / "incoming"
+        try:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            for leftover in self._incoming.iterdir():
+                leftover.unlink()
+        except OSError as error:
+            raise _unwritable(self._incoming, error) from error
+        sync_directory(root)
+        sync_directory(root.parent)
+
+    def path(self, sha256: str) -> Path:
+        """Path of a capture's file, whether or not it exists.
+
+        Raises
+        ------
+        EdgeError
+            `sha256` is not 64 lower-case hexadecimal digits.
+        """
+        if not _DIGEST.fullmatch(sha256):
+            raise EdgeError(
+                f"{sha256!r} is no SHA-256 digest: expected 64 lower-case hexadecimal digits"
+            )
+        return self.root / sha256[:2] / f"{sha256}.raw"
+
+    def put(self, data: bytes, sha256: str) -> Path:
+        """Make bytes durable; a whole file that is already there is kept.
+
+        Raises
+        ------
+        EdgeError
+            `sha256` is not the digest of `data`.
+        Retryable
+            The disk is full, failing or read-only.
+        """
+        path = self.path(sha256)
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != sha256:
+            raise EdgeError(
+                f"capture of {len(data)} bytes has SHA-256 {actual}, but was announced as {sha256}",
+                action="read the file again",
+            )
+        try:
+            if not _holds(path, data):
+                self._write(path, data)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return path
+
+    def get(self, sha256: str) -> bytes:
+        """Read a capture's bytes and check them against their name.
+
+        Raises
+        ------
+        Quarantine
+            The file is missing or damaged.
+        Retryable
+            The disk reports an error.
+        """
+        path = self.path(sha256)
+        try:
+            data = _read(path)
+        except FileNotFoundError as error:
+            raise _damaged(path, "the file is missing") from error
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _damaged(path, "a symbolic link stands in its place") from error
+            raise Retryable(
+                f"{path}: the archived capture cannot be read: {error.strerror}",
+                action="check the disk; reading is tried again",
+            ) from error
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != sha256:
+            raise _damaged(path, f"its {len(data)} bytes have SHA-256 {actual}")
+        return data
+
+    def _write(self, path: Path, data: bytes) -> None:
+        folder = path.parent
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            sync_directory(self.root)
+        handle, partial = tempfile.mkstemp(dir=self._incoming)
+        try:
+            with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(partial).replace(path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+        sync_directory(folder)
+
+
+def sync_directory(folder: Path) -> None:
+    """Make the names in a folder durable.
+
+    Raises
+    ------
+    Retryable
+        The disk reports an error.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether the file is there and whole; a damaged one is written again."""
+    try:
+        if path.lstat().st_size != len(data):
+            return False
+        return _read(path) == data
+    except FileNotFoundError:
+        return False
+
+
+def _read(path: Path) -> bytes:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        return file.read()
+
+
+def _unwritable(path: Path, error: OSError) -> Retryable:
+    return Retryable(
+        f"{path}: the capture cannot be archived: {error.strerror}",
+        action="free disk space or check the disk; the source file is left in place",
+    )
+
+
+def _damaged(path: Path, what: str) -> Quarantine:
+    return Quarantine(
+        "refused",
+        f"{path}: the archived capture is damaged: {what}",
+        action="export the run from the analyzer again: the same bytes repair the archive",
+    )

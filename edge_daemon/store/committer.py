@@ -1,0 +1,220 @@
+"""The writer thread: owns the only read-write connection and commits in groups.
+
+An fsync costs an SD card some 10 ms whatever it carries. Operations that wait while one commit
+is under way share the next: each in its own savepoint, so that a failing one undoes only
+itself, then one COMMIT, then the callers are answered. Nobody is answered before the COMMIT.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from edge_daemon.errors import EdgeError, Fatal, Retryable
+from edge_daemon.store.engine import is_damage, make_engine, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+MAX_GROUP: Final = 64
+MAX_STRIKES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    work: Callable[[Connection], Any]
+    answer: Future[Any]
+
+
+class Committer:
+    """Runs operations on the database, one group after another.
+
+    Parameters
+    ----------
+    database
+        A migrated database whose directory lock is held.
+    max_group
+        Most operations that share a commit.
+
+    Raises
+    ------
+    Retryable
+        The database cannot be opened now.
+    """
+
+    def __init__(self, database: Path, *, max_group: int = MAX_GROUP) -> None:
+        self._database = database
+        self._max_group = max_group
+        self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._closed = False
+        self._broken: Fatal | None = None
+        self._strikes = 0
+        self._engine = make_engine(database)
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(opened,), name="store-writer", daemon=True
+        )
+        self._thread.start()
+        opened.result()
+
+    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
+        """Queue an operation; its future resolves after the COMMIT that holds it.
+
+        Raises
+        ------
+        EdgeError
+            The store is closed.
+        """
+        answer: Future[T] = Future()
+        with self._gate:
+            if self._closed:
+                raise EdgeError(
+                    f"{self._database}: the store is closed",
+                    action="start the service again; nothing was written",
+                )
+            self._queue.put(_Operation(work, answer))
+        return answer
+
+    def close(self) -> None:
+        """Finish what is queued, move the log into the database and close it."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _run(self, opened: Future[None]) -> None:
+        try:
+            self._connection = self._engine.connect()
+        except DBAPIError as error:
+            opened.set_exception(self._translate(error))
+            return
+        opened.set_result(None)
+        more = True
+        while more:
+            group, more = self._next_group()
+            self._commit(group)
+        self._shut()
+
+    def _next_group(self) -> tuple[list[_Operation], bool]:
+        group: list[_Operation] = []
+        item = self._queue.get()
+        while item is not None:
+            group.append(item)
+            if len(group) == self._max_group:
+                return group, True
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, True
+        return group, False
+
+    def _commit(self, group: list[_Operation]) -> None:
+        outcomes: list[tuple[_Operation, Any, BaseException | None]] = []
+        try:
+            if self._broken is not None:
+                raise self._broken  # noqa: TRY301 - answered like any failure of the group
+            if self._connection.closed:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
+                for operation in group:
+                    outcomes.append((operation, *self._attempt(operation.work)))
+                    self._require_transaction()
+        except DBAPIError as error:
+            failure = self._recover(error)
+        except Exception as error:  # noqa: BLE001 - every caller must get an answer
+            failure = error
+        else:
+            self._strikes = 0
+            for operation, result, refused in outcomes:
+                _answer(operation.answer, result, refused)
+            return
+        for operation in group:
+            _answer(operation.answer, None, failure)
+
+    def _attempt(self, work: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
+        """Run one operation in its savepoint; a refusal undoes only that savepoint."""
+        savepoint = self._connection.begin_nested()
+        try:
+            result = work(self._connection)
+            savepoint.commit()
+        except DBAPIError as error:
+            translated = self._translate(error)
+            if isinstance(translated, Retryable):
+                raise  # the disk's or the file's condition: it concerns the whole group
+            savepoint.rollback()
+            return None, translated
+        except Exception as error:  # noqa: BLE001 - handed to the caller whose operation it is
+            savepoint.rollback()
+            return None, error
+        return result, None
+
+    def _require_transaction(self) -> None:
+        """SQLite ends the transaction by itself on some errors; COMMIT would then do nothing."""
+        if not self._raw().in_transaction:
+            raise Retryable(
+                f"{self._database}: the transaction was rolled back by the database",
+                action="the operation is tried again",
+            )
+
+    def _translate(self, error: DBAPIError) -> EdgeError:
+        if isinstance(error.orig, sqlite3.Error):
+            return wrap(error.orig, self._database)
+        return EdgeError(f"{self._database}: {error}", action="report this with a support bundle")
+
+    def _raw(self) -> sqlite3.Connection:
+        raw = self._connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        return raw
+
+    def _recover(self, error: DBAPIError) -> EdgeError:
+        """Reopen after a sign of damage: the first one is often the disk's, not the file's."""
+        failure = self._translate(error)
+        if not isinstance(error.orig, sqlite3.Error) or not is_damage(error.orig):
+            return failure
+        self._strikes += 1
+        try:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = self._engine.connect()
+            found = str(self._raw().execute("PRAGMA quick_check(1)").fetchone()[0])
+        except (DBAPIError, sqlite3.Error) as again:
+            found = str(again)
+        if self._strikes < MAX_STRIKES:
+            return failure
+        self._broken = Fatal(
+            f"{self._database}: the database or its disk failed {self._strikes} times in a row;"
+            f" the check of the file says: {found}",
+            action="restart the service; if this repeats, check the disk and restore a backup",
+        )
+        return self._broken
+
+    def _shut(self) -> None:
+        try:
+            if not self._connection.closed:
+                # Closing would do it, but not while a reader is connected.
+                self._raw().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error:
+            pass  # the log is complete by itself; the next start moves it over
+        finally:
+            self._connection.close()
+            self._engine.dispose()
+
+
+def _answer(future: Future[Any], result: Any, error: BaseException | None) -> None:
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

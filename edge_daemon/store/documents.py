@@ -1,0 +1,80 @@
+"""The result as one canonical JSON document, and its digest.
+
+The same function builds the document from rows about to be written and from rows read back, so
+that a reader can prove that a stored result is the one that was written. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DOCUMENT_SCHEMA: Final = 1
+
+_RUN: Final = ("number", "profile", "profile_sha256", "model", "model_sha256", "events", "status")
+_SAMPLE: Final = (
+    "sample_id", "patient_id", "patient_name", "species", "breed", "instrument_model",
+    "instrument_serial", "firmware", "volume_ul", "dilution", "duration_s", "acquired_at",
+)  # fmt: skip
+_COUNTS: Final = ("pure_rbc", "reticulocyte", "clumped_rbc", "platelet", "other")
+_MEASUREMENT: Final = ("code", "value", "unit", "low", "high", "method")
+_FLAG: Final = ("code", "severity", "message", "action")
+
+def result_document(
+    capture: Mapping[str, Any],
+    decoding: Mapping[str, Any],
+    run: Mapping[str, Any],
+    measurements: Sequence[Mapping[str, Any]],
+    flags: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Gather everything a result says, without what only this box means (ids, times, paths).
+
+    Parameters
+    ----------
+    capture, decoding, run, measurements, flags
+        Rows of the tables of these names; lists are JSON text in them.
+    """
+    return {
+        "schema": DOCUMENT_SCHEMA,
+        "instrument": capture["instrument"],
+        "capture": capture["sha256"],
+        "simulated": bool(run["simulated"]),
+        **{key: run[key] for key in _RUN},
+        "sample": {key: run[key] for key in _SAMPLE},
+        "channels": json.loads(decoding["channels"]),
+        "notes": json.loads(decoding["notes"]),
+        "counts": {key: run[f"n_{key}"] for key in _COUNTS},
+        "measurements": [
+            {**{key: row[key] for key in _MEASUREMENT}, "flags": json.loads(row["flags"])}
+            for row in measurements
+        ],
+        "flags": [{key: row[key] for key in _FLAG} for row in flags],
+    }
+
+
+def outgoing(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what the central server has no need to know: the patient's name."""
+    sample = {key: value for key, value in document["sample"].items() if key != "patient_name"}
+    return {**document, "sample": sample}
+
+
+def canonical(document: Any) -> str:
+    """Write JSON the one way that gives equal text for equal documents.
+
+    Raises
+    ------
+    ValueError
+        A number is not finite.
+    """
+    return json.dumps(
+        document, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+    )
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes, lower-case hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

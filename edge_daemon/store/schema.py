@@ -1,0 +1,237 @@
+"""The tables (SQLAlchemy Core); `docs/storage.md` explains them.
+
+All tables are STRICT, so a column never holds a value of another type. Rows are ordered by
+their integer key: wall time is a label for people, since boxes without a battery-backed clock
+start in the past after a power cut.
+
+A change here needs a migration; a test compares these tables with what the migrations make.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    REAL,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+SAMPLE_TEXT: Final = (
+    "sample_id",
+    "patient_id",
+    "patient_name",
+    "species",
+    "breed",
+    "instrument_model",
+    "instrument_serial",
+    "firmware",
+    "acquired_at",
+)
+SAMPLE_REAL: Final = ("volume_ul", "dilution", "duration_s")
+
+# A technician types an identifier as it is read aloud: case must not hide a patient.
+_CASELESS: Final = frozenset({"sample_id", "patient_id", "patient_name"})
+
+
+def _stamp(moment: str) -> list[Column[Any]]:
+    """Columns of a `clock.Stamp`."""
+    return [
+        Column(f"{moment}_wall", Text, nullable=False),
+        Column(f"{moment}_clock", Text, nullable=False),
+        Column(f"{moment}_boot", Text, nullable=False),
+        Column(f"{moment}_monotonic_s", REAL, nullable=False),
+    ]
+
+
+def _sample() -> list[Column[Any]]:
+    """Columns of a `records.SampleInfo`."""
+    texts: list[Column[Any]] = [
+        Column(name, Text(collation="NOCASE" if name in _CASELESS else None))
+        for name in SAMPLE_TEXT
+    ]
+    reals: list[Column[Any]] = [Column(name, REAL) for name in SAMPLE_REAL]
+    simulated: Column[Any] = Column("simulated", Integer, nullable=False)
+    return [*texts, *reals, simulated, CheckConstraint("simulated IN (0, 1)")]  # type: ignore[list-item]
+
+
+def _capture(**options: Any) -> Column[int]:
+    return Column("capture_id", Integer, ForeignKey("captures.id"), nullable=False, **options)
+
+
+def _run(**options: Any) -> Column[int]:
+    return Column("run_id", Integer, ForeignKey("runs.id"), nullable=False, **options)
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True, nullable=False),
+    Column("value", Text, nullable=False),
+    sqlite_strict=True,
+)
+"""Facts about the database itself: ``epoch`` is a UUID made with it."""
+
+captures = Table(
+    "captures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("instrument", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("finished", Integer, nullable=False),
+    Column("reason_code", Text),
+    Column("reason_message", Text),
+    Column("reason_action", Text),
+    Column("reason_candidates", Text),
+    *_stamp("received"),
+    CheckConstraint("state IN ('received', 'decoded', 'classified', 'quarantined')"),
+    CheckConstraint("finished IN (0, 1)"),
+    CheckConstraint("(state = 'quarantined') = (reason_code IS NOT NULL)"),
+    UniqueConstraint("instrument", "sha256"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+Index("captures_pending", captures.c.id, sqlite_where=text("finished = 0"))
+Index("captures_by_state", captures.c.state)
+
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _capture(),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    *_stamp("seen"),
+    UniqueConstraint("capture_id", "source", "name"),
+    sqlite_strict=True,
+)
+"""The same bytes under another name or through another source."""
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    *_stamp("first"),
+    *_stamp("last"),
+    UniqueConstraint("source", "name", "code"),
+    sqlite_strict=True,
+)
+"""Things that never became a capture, e.g. a symbolic link in the export folder."""
+
+decodings = Table(
+    "decodings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _capture(index=True),
+    Column("profile", Text, nullable=False),
+    Column("profile_sha256", Text, nullable=False),
+    Column("events", Integer, nullable=False),
+    Column("channels", Text, nullable=False),
+    Column("notes", Text, nullable=False),
+    *_sample(),
+    *_stamp("created"),
+    sqlite_strict=True,
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _capture(),
+    Column("number", Integer, nullable=False),
+    Column("decoding_id", Integer, ForeignKey("decodings.id"), nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("profile_sha256", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("model_sha256", Text, nullable=False),
+    Column("events", Integer, nullable=False),
+    *_sample(),
+    Column("n_pure_rbc", Integer, nullable=False),
+    Column("n_reticulocyte", Integer, nullable=False),
+    Column("n_clumped_rbc", Integer, nullable=False),
+    Column("n_platelet", Integer, nullable=False),
+    Column("n_other", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("elapsed_s", REAL, nullable=False),
+    *_stamp("created"),
+    Column("digest", Text, nullable=False),
+    CheckConstraint("status IN ('ok', 'review', 'invalid')"),
+    UniqueConstraint("capture_id", "number"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+"""One analysis of a capture; the sample's columns are copied so that lists need no join."""
+for _name in ("sample_id", "patient_id", "patient_name", "species", "status", "created_wall"):
+    Index(f"runs_by_{_name}", runs.c[_name])
+
+measurements = Table(
+    "measurements",
+    metadata,
+    _run(primary_key=True),
+    Column("code", Text, primary_key=True, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("value", REAL),
+    Column("unit", Text, nullable=False),
+    Column("low", REAL),
+    Column("high", REAL),
+    Column("method", Text, nullable=False),
+    Column("flags", Text, nullable=False),
+    CheckConstraint("method IN ('counted', 'calculated')"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+flags = Table(
+    "flags",
+    metadata,
+    _run(primary_key=True),
+    Column("position", Integer, primary_key=True, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    CheckConstraint("severity IN ('info', 'review', 'invalid')"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+Index("flags_by_code", flags.c.code, flags.c.run_id)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    _run(unique=True),
+    Column("type", Text, nullable=False),
+    Column("schema", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Text),
+    *_stamp("created"),
+    CheckConstraint("type IN ('run.clinical', 'run.simulated')"),
+    CheckConstraint("state IN ('waiting', 'stored', 'dead')"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+Index("outbox_waiting", outbox.c.seq, sqlite_where=text("state = 'waiting'"))
