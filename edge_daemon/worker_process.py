@@ -1,0 +1,94 @@
+"""What runs inside a worker process: limit itself, then answer one task after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import resource
+import signal
+import sys
+import traceback
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_daemon.errors import EdgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
+
+    from edge_daemon.records import Step
+    from edge_daemon.workers import Task, WorkerLimits
+
+    Analysis = Callable[[Task], Iterator[Step]]
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_EX_SOFTWARE: Final = 70
+
+
+def main() -> None:
+    """Serve tasks from the descriptor named in ``argv[1]`` until the service closes it."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    _die_with(parent)
+    connection: Connection = Connection(descriptor)
+    with contextlib.suppress(EOFError, OSError):
+        plan, limits, entry = connection.recv()
+        _confine(limits)
+        module, _, name = entry.partition(":")
+        analysis = getattr(import_module(module), name)(plan)
+        _send(connection, "ready", None)
+        while True:
+            _serve(connection, analysis, connection.recv(), limits.cpu_s)
+
+
+def _die_with(parent: int) -> None:
+    """End when the service does, even when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the service
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(0)
+
+
+def _confine(limits: WorkerLimits) -> None:
+    memory = limits.memory_mb << 20
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # if memory runs out, a worker goes before the service
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+
+
+def _serve(connection: Connection, analysis: Analysis, task: Task, cpu_s: int) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    allowed = int(used.ru_utime + used.ru_stime) + 1 + cpu_s
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
+    try:
+        for step in analysis(task):
+            _send(connection, "step", step)
+    except EdgeError as error:
+        _send(connection, "error", error)
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the border of the process: reported, then it ends
+        _crash(connection, error)
+    else:
+        _send(connection, "done", None)
+
+
+def _crash(connection: Connection, error: BaseException) -> NoReturn:
+    """Report a defect or want of memory and end: nothing here is in a known state any more."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in last)
+    with contextlib.suppress(OSError):
+        _send(connection, "crash", f"{type(error).__name__}{where}")
+    os._exit(_EX_SOFTWARE)
+
+
+def _send(connection: Connection, kind: str, content: object) -> None:
+    connection.send_bytes(pickle.dumps((kind, content), protocol=5))

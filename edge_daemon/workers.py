@@ -1,0 +1,364 @@
+"""Disposable worker processes: one capture at a time each, memory and CPU limited.
+
+Captures are untrusted bytes. Whatever one does to the process that decodes it (crash, hang,
+devour memory), the service lives, the capture is tried once more in a fresh process and then
+quarantined, and the next capture waits for none of it. What comes back from a worker is
+untrusted too: it is unpickled with a short list of record and error classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from edge_daemon.errors import EdgeError, Quarantine, Retryable
+from edge_daemon.records import Classified, Decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edge_daemon.records import Step
+
+_CHILD: Final = "import edge_daemon.worker_process as w; w.main()"
+ANALYSIS: Final = "edge_daemon.analysis:Analyst"
+_START_S: Final = 120.0  # importing from a worn SD card
+_MAX_MESSAGE: Final = 4 << 20
+_GROWTH_FACTOR: Final = 2  # a worker holding half its allowance between tasks is replaced
+_ATTEMPTS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One analysis to do; the worker reads the archived bytes itself.
+
+    Attributes
+    ----------
+    path
+        Archived file; its digest must be `sha256`.
+    profile
+        Id of the profile to use, or None to let the registry match one.
+    dataset
+        Which data set of the file, from 1.
+    """
+
+    capture_id: int
+    path: str
+    sha256: str
+    instrument: str
+    source: str
+    name: str
+    profile: str | None = None
+    dataset: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """What one worker may use."""
+
+    memory_mb: int = 768
+    cpu_s: int = 30
+    wall_s: float = 60.0
+    tasks: int = 500
+
+
+class Sink(Protocol):
+    """Receives what happens to tasks, in the pool's threads, one call at a time per task."""
+
+    def step(self, task: Task, step: Step) -> None:
+        """Make one step durable; the next one is taken from the worker only afterwards."""
+
+    def done(self, task: Task) -> None:
+        """Note that the task ended well."""
+
+    def failed(self, task: Task, error: EdgeError) -> None:
+        """Note that the task ended with this error."""
+
+    def lost(self, task: Task, reason: str, attempt: int) -> None:
+        """Note that a worker was lost over this task: ``worker_died`` or ``worker_timeout``."""
+
+
+class WorkerLostError(Exception):
+    """The worker ended, hung, or sent what no worker sends."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class _Unpickler(pickle.Unpickler):
+    """Loads records and our own errors, nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "edge_daemon.records" or (module, name) == ("edge_daemon.errors", "_rebuild"):
+            return getattr(import_module(module), name)
+        if module.startswith("edge_daemon."):
+            found = getattr(import_module(module), name, None)
+            if isinstance(found, type) and issubclass(found, EdgeError):
+                return found
+        raise pickle.UnpicklingError(f"a worker may not send {module}.{name}")
+
+
+class _Worker:
+    """One process; made, used and ended by the same thread (the kernel ties it to that one)."""
+
+    def __init__(self, plan: object, limits: WorkerLimits, entry: str) -> None:
+        self._limits = limits
+        self._tasks = 0
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+                [sys.executable, "-X", "faulthandler", "-c", _CHILD,
+                 str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+        self._connection: Connection = Connection(ours.detach())
+        try:
+            self._connection.send((plan, limits, entry))
+            kind, _ = self._receive(time.monotonic() + _START_S)
+        except (WorkerLostError, OSError) as error:
+            self.end()
+            raise Retryable(
+                f"no worker process could be started: {error}",
+                action="see the lines before this one in the journal; it is tried again",
+            ) from error
+        if kind != "ready":
+            self.end()
+            raise Retryable(f"a worker process answered {kind!r} instead of 'ready'")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def worn(self) -> bool:
+        """Whether it should be replaced before the next task."""
+        allowed = self._limits.memory_mb << 20
+        return self._tasks >= self._limits.tasks or rss_bytes(self.pid) > allowed // _GROWTH_FACTOR
+
+    def steps(self, task: Task) -> Iterator[Step]:
+        """Yield what the worker finds; raise what it raises.
+
+        Raises
+        ------
+        EdgeError
+            What the analysis raised.
+        WorkerLostError
+            The process is of no more use.
+        """
+        self._tasks += 1
+        deadline = time.monotonic() + self._limits.wall_s
+        try:
+            self._connection.send(task)
+        except OSError as error:
+            raise self._ended() from error
+        while True:
+            kind, content = self._receive(deadline)
+            if kind == "step" and isinstance(content, Decoded | Classified):
+                yield content
+            elif kind == "error" and isinstance(content, EdgeError):
+                raise content
+            elif kind == "done":
+                return
+            else:
+                raise WorkerLostError("worker_died", f"failed inside: {content!s:.200}")
+
+    def _receive(self, deadline: float) -> tuple[str, object]:
+        try:
+            if not self._connection.poll(max(deadline - time.monotonic(), 0.0)):
+                raise WorkerLostError(
+                    "worker_timeout", f"took longer than {self._limits.wall_s:g} s"
+                )
+            data = self._connection.recv_bytes(_MAX_MESSAGE)
+            kind, content = _Unpickler(io.BytesIO(data)).load()
+        except (EOFError, OSError) as error:
+            raise self._ended() from error
+        except (pickle.UnpicklingError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise WorkerLostError("worker_died", f"sent what no worker sends: {error}") from error
+        return kind, content
+
+    def _ended(self) -> WorkerLostError:
+        """Say why the process is gone."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        code = self._process.poll()
+        if code == -signal.SIGXCPU:
+            return WorkerLostError(
+                "worker_timeout", f"took more than {self._limits.cpu_s} s of CPU time"
+            )
+        if code is not None and code < 0:
+            return WorkerLostError("worker_died", f"ended by {signal.Signals(-code).name}")
+        return WorkerLostError("worker_died", f"ended with exit status {code}")
+
+    def end(self) -> None:
+        """Kill it and reap it."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+
+class Pool:
+    """A fixed number of slots, each a thread that drives one worker process.
+
+    Parameters
+    ----------
+    plan
+        Handed to the analysis once, when a worker starts.
+    sink
+        Receives what happens.
+    limits
+        Of each worker.
+    count
+        Slots.
+    entry
+        ``module:callable`` that a worker calls with the plan; the result is called with each
+        task and yields its steps.
+    """
+
+    def __init__(
+        self,
+        plan: object,
+        sink: Sink,
+        *,
+        limits: WorkerLimits,
+        count: int,
+        entry: str = ANALYSIS,
+    ) -> None:
+        self._plan = plan
+        self._sink = sink
+        self._limits = limits
+        self._entry = entry
+        # One task may wait for each busy slot: enough to never idle, little to lose.
+        self._queue: queue.Queue[Task | None] = queue.Queue(maxsize=count)
+        self._closing = threading.Event()
+        self._workers: dict[int, _Worker] = {}
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(slot,), name=f"slot-{slot}", daemon=True)
+            for slot in range(count)
+        ]
+
+    def start(self) -> None:
+        """Start the slots; the workers warm up in the background."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, task: Task) -> bool:
+        """Queue a task, waiting while all slots are busy; False once the pool closes."""
+        while not self._closing.is_set():
+            with contextlib.suppress(queue.Full):
+                self._queue.put(task, timeout=0.2)
+                return True
+        return False
+
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the present workers."""
+        with self._lock:
+            return tuple(worker.pid for worker in self._workers.values())
+
+    @property
+    def alive(self) -> bool:
+        """Whether every slot's thread runs."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def close(self, grace_s: float = 8.0) -> None:
+        """Let running tasks finish for `grace_s`, then kill; queued ones fail as Retryable."""
+        self._closing.set()
+        for _ in self._threads:
+            with contextlib.suppress(queue.Full):
+                self._queue.put_nowait(None)
+        deadline = time.monotonic() + grace_s
+        started = [thread for thread in self._threads if thread.ident is not None]
+        for thread in started:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for thread in started:
+            thread.join(5.0)
+
+    def _serve(self, slot: int) -> None:
+        with contextlib.suppress(Retryable):  # the first task tries again and reports
+            self._worker(slot)
+        while (task := self._take()) is not None:
+            self._attempt(slot, task)
+        self._discard(slot)
+
+    def _take(self) -> Task | None:
+        while True:
+            task = self._queue.get()
+            if task is None or not self._closing.is_set():
+                return task
+            self._sink.failed(task, _stopping())
+
+    def _attempt(self, slot: int, task: Task) -> None:
+        lost = WorkerLostError("worker_died", "not tried")
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                for step in self._worker(slot).steps(task):
+                    self._sink.step(task, step)
+            except WorkerLostError as error:
+                self._discard(slot)
+                if self._closing.is_set():
+                    return self._sink.failed(task, _stopping())
+                lost = error
+                self._sink.lost(task, error.code, attempt)
+            except EdgeError as error:
+                if isinstance(error, Retryable):
+                    self._discard(slot)  # it may stand between two steps
+                return self._sink.failed(task, error)
+            else:
+                return self._sink.done(task)
+        return self._sink.failed(task, _quarantine(task, lost))
+
+    def _worker(self, slot: int) -> _Worker:
+        worker = self._workers.get(slot)
+        if worker is not None and worker.worn:
+            self._discard(slot)
+            worker = None
+        if worker is None:
+            worker = _Worker(self._plan, self._limits, self._entry)
+            with self._lock:
+                self._workers[slot] = worker
+        return worker
+
+    def _discard(self, slot: int) -> None:
+        with self._lock:
+            worker = self._workers.pop(slot, None)
+        if worker is not None:
+            worker.end()
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 if it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _stopping() -> Retryable:
+    return Retryable("the service stopped before the analysis was finished")
+
+
+def _quarantine(task: Task, lost: WorkerLostError) -> Quarantine:
+    return Quarantine(
+        lost.code,
+        f"{task.name}: the analysis {lost.detail}, {_ATTEMPTS} times",
+        action="keep the file, send it with a support bundle, and export the run again",
+    )
