@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from sqlalchemy.exc import DBAPIError
 
@@ -122,7 +122,8 @@ class Committer:
         return group, False
 
     def _commit(self, group: list[_Operation]) -> None:
-        outcomes: list[tuple[_Operation, Any, BaseException | None]] = []
+        outcomes: list[tuple[_Operation, Any, Exception | None]] = []
+        failure: Exception
         try:
             if self._broken is not None:
                 raise self._broken  # noqa: TRY301 - answered like any failure of the group
@@ -144,7 +145,7 @@ class Committer:
         for operation in group:
             _answer(operation.answer, None, failure)
 
-    def _attempt(self, work: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
+    def _attempt(self, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
         """Run one operation in its savepoint; a refusal undoes only that savepoint."""
         savepoint = self._connection.begin_nested()
         try:
@@ -175,9 +176,7 @@ class Committer:
         return EdgeError(f"{self._database}: {error}", action="report this with a support bundle")
 
     def _raw(self) -> sqlite3.Connection:
-        raw = self._connection.connection.dbapi_connection
-        assert isinstance(raw, sqlite3.Connection)
-        return raw
+        return cast("sqlite3.Connection", self._connection.connection.dbapi_connection)
 
     def _recover(self, error: DBAPIError) -> EdgeError:
         """Reopen after a sign of damage: the first one is often the disk's, not the file's."""
@@ -213,7 +212,7 @@ class Committer:
             self._engine.dispose()
 
 
-def _answer(future: Future[Any], result: Any, error: BaseException | None) -> None:
+def _answer(future: Future[Any], result: Any, error: Exception | None) -> None:
     if error is None:
         future.set_result(result)
     else:

@@ -24,6 +24,7 @@ _COUNTS: Final = ("pure_rbc", "reticulocyte", "clumped_rbc", "platelet", "other"
 _MEASUREMENT: Final = ("code", "value", "unit", "low", "high", "method")
 _FLAG: Final = ("code", "severity", "message", "action")
 
+
 def result_document(
     capture: Mapping[str, Any],
     decoding: Mapping[str, Any],

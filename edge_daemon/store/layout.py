@@ -5,8 +5,10 @@ Standard library only: the query commands import it.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REVISION: Final = "0001"
 """Newest migration; revisions are zero-padded so that text order is age."""

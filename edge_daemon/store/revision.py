@@ -36,7 +36,6 @@ def read_revision(raw: sqlite3.Connection, database: Path) -> str | None:
 def newer_schema(database: Path, found: str) -> Fatal:
     """Make the error for a database that a later release wrote."""
     return Fatal(
-        f"{database}: schema {found} is newer than {layout.REVISION}, the newest this software"
-        " knows",
+        f"{database}: schema {found} is newer than {REVISION}, the newest this software knows",
         action="upgrade the software; the database was not touched",
     )

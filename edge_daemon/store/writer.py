@@ -6,55 +6,39 @@ acknowledges after it returns never acknowledges something that a power cut can 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from edge_daemon.errors import EdgeError, Retryable
+from edge_daemon.errors import Retryable
 from edge_daemon.records import CaptureState, RawCapture
 from edge_daemon.store import layout
 from edge_daemon.store.archive import Archive
 from edge_daemon.store.committer import MAX_GROUP, Committer
-from edge_daemon.store.documents import (
-    DOCUMENT_SCHEMA,
-    canonical,
-    digest,
-    outgoing,
-    result_document,
-)
 from edge_daemon.store.lock import DirectoryLock
 from edge_daemon.store.migrate import migrate
-from edge_daemon.store.rows import (
-    clean,
-    decoding_row,
-    flag_rows,
-    measurement_rows,
-    run_row,
-    stamp_row,
-    texts,
+from edge_daemon.store.operations import (
+    find_capture,
+    find_unfinished,
+    impossible,
+    insert_run,
+    keep_decoding,
+    move,
+    sight,
 )
-from edge_daemon.store.schema import (
-    captures,
-    decodings,
-    flags,
-    measurements,
-    outbox,
-    refusals,
-    runs,
-    sightings,
-)
+from edge_daemon.store.rows import clean, run_row, stamp_row, texts
+from edge_daemon.store.schema import captures, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
-    from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import Connection
 
-    from edge_daemon.clock import Clock, Stamp
+    from edge_daemon.clock import Clock
     from edge_daemon.errors import Quarantine
     from edge_daemon.records import Classified, Decoded
 
@@ -201,7 +185,7 @@ class Store:
                     captures.c.sha256 == row["sha256"],
                 )
             ).scalar_one()
-            return Acceptance(known, new=False, sighted=_sight(db, known, row, stamp))
+            return Acceptance(known, new=False, sighted=sight(db, known, row, stamp))
 
         return self._do(work)
 
@@ -211,8 +195,8 @@ class Store:
         row = {"source": clean(source), "name": clean(name)}
 
         def work(db: Connection) -> None:
-            _capture(db, capture_id)
-            _sight(db, capture_id, row, stamp)
+            find_capture(db, capture_id)
+            sight(db, capture_id, row, stamp)
 
         self._do(work)
 
@@ -240,7 +224,11 @@ class Store:
                 set_={**latest, "times": refusals.c.times + 1},
             )
         )
-        self._do(lambda db: db.execute(statement) and None)
+
+        def work(db: Connection) -> None:
+            db.execute(statement)
+
+        self._do(work)
 
     def record_decoded(self, capture_id: int, step: Decoded) -> None:
         """Make the first step durable: received (or decoded before a crash) → decoded.
@@ -253,9 +241,9 @@ class Store:
         stamp = self._clock.stamp()
 
         def work(db: Connection) -> None:
-            _unfinished(db, capture_id, "recorded as decoded")
-            _decoding(db, capture_id, step, stamp)
-            _move(db, capture_id, "decoded", finished=False)
+            find_unfinished(db, capture_id, "recorded as decoded")
+            keep_decoding(db, capture_id, step, stamp)
+            move(db, capture_id, "decoded", finished=False)
 
         self._do(work)
 
@@ -275,12 +263,14 @@ class Store:
         stamp = self._clock.stamp()
 
         def work(db: Connection) -> int:
-            capture = _unfinished(db, capture_id, "recorded as classified")
+            capture = find_unfinished(db, capture_id, "recorded as classified")
             if capture["state"] != "decoded":
-                raise _impossible(capture, "recorded as classified")
-            decoding = _decoding(db, capture_id, decoded, stamp)
-            run_id = _insert_run(db, capture, decoding, run_row(capture_id, decoded, step), step, stamp)
-            _move(db, capture_id, "classified", finished=True)
+                raise impossible(capture, "recorded as classified")
+            decoding = keep_decoding(db, capture_id, decoded, stamp)
+            run_id = insert_run(
+                db, capture, decoding, run_row(capture_id, decoded, step), step, stamp
+            )
+            move(db, capture_id, "classified", finished=True)
             return run_id
 
         return self._do(work)
@@ -295,10 +285,10 @@ class Store:
         """
 
         def work(db: Connection) -> None:
-            capture = _unfinished(db, capture_id, "finished as decoded")
+            capture = find_unfinished(db, capture_id, "finished as decoded")
             if capture["state"] != "decoded":
-                raise _impossible(capture, "finished as decoded")
-            _move(db, capture_id, "decoded", finished=True)
+                raise impossible(capture, "finished as decoded")
+            move(db, capture_id, "decoded", finished=True)
 
         self._do(work)
 
@@ -318,8 +308,8 @@ class Store:
         }
 
         def work(db: Connection) -> None:
-            _unfinished(db, capture_id, "quarantined")
-            _move(db, capture_id, "quarantined", finished=True, reason=reason)
+            find_unfinished(db, capture_id, "quarantined")
+            move(db, capture_id, "quarantined", finished=True, reason=reason)
 
         self._do(work)
 
@@ -327,13 +317,13 @@ class Store:
         """Send a capture through the analysis again, whatever its state (replay)."""
 
         def work(db: Connection) -> None:
-            _capture(db, capture_id)
-            _move(db, capture_id, "received", finished=False)
+            find_capture(db, capture_id)
+            move(db, capture_id, "received", finished=False)
 
         self._do(work)
 
     def pending(self) -> list[PendingCapture]:
-        """Captures whose analysis has not ended, oldest first."""
+        """List captures whose analysis has not ended, oldest first."""
         columns = captures.c
         statement = (
             select(
@@ -361,7 +351,7 @@ class Store:
         Quarantine
             The archived file is missing or damaged.
         """
-        row = self._do(lambda db: _capture(db, capture_id))
+        row = self._do(lambda db: find_capture(db, capture_id))
         return RawCapture(
             instrument=row["instrument"],
             source=row["source"],
@@ -372,125 +362,3 @@ class Store:
 
     def _do(self, work: Callable[[Connection], T]) -> T:
         return self._committer.submit(work).result()
-
-
-def _capture(db: Connection, capture_id: int) -> RowMapping:
-    row = db.execute(select(captures).where(captures.c.id == capture_id)).mappings().one_or_none()
-    if row is None:
-        raise EdgeError(
-            f"there is no capture {capture_id}",
-            action="list the captures to find its number",
-        )
-    return row
-
-
-def _unfinished(db: Connection, capture_id: int, wanted: str) -> RowMapping:
-    row = _capture(db, capture_id)
-    if row["finished"]:
-        raise _impossible(row, wanted)
-    return row
-
-
-def _impossible(capture: RowMapping, wanted: str) -> EdgeError:
-    ended = ", its analysis has ended" if capture["finished"] else ""
-    return EdgeError(
-        f"capture {capture['id']} is {capture['state']}{ended}: it cannot be {wanted}",
-        action="replay the capture to analyse it again",
-    )
-
-
-def _move(
-    db: Connection,
-    capture_id: int,
-    state: CaptureState,
-    *,
-    finished: bool,
-    reason: dict[str, str] | None = None,
-) -> None:
-    nothing = {
-        "reason_code": None,
-        "reason_message": None,
-        "reason_action": None,
-        "reason_candidates": None,
-    }
-    db.execute(
-        update(captures)
-        .where(captures.c.id == capture_id)
-        .values(state=state, finished=int(finished), **(reason or nothing))
-    )
-
-
-def _sight(db: Connection, capture_id: int, label: dict[str, Any], stamp: Stamp) -> bool:
-    """Add a sighting unless the capture is already known by this source and name."""
-    first = db.execute(
-        select(captures.c.id).where(
-            captures.c.id == capture_id,
-            captures.c.source == label["source"],
-            captures.c.name == label["name"],
-        )
-    ).scalar_one_or_none()
-    if first is not None:
-        return False
-    row = {
-        "capture_id": capture_id,
-        "source": label["source"],
-        "name": label["name"],
-        **stamp_row("seen", stamp),
-    }
-    return db.execute(upsert(sightings).values(row).on_conflict_do_nothing()).rowcount == 1
-
-
-def _decoding(db: Connection, capture_id: int, step: Decoded, stamp: Stamp) -> dict[str, Any]:
-    """Row of the decoding; the newest one is used again when it says the same."""
-    row = decoding_row(capture_id, step)
-    newest = (
-        db.execute(
-            select(decodings)
-            .where(decodings.c.capture_id == capture_id)
-            .order_by(decodings.c.id.desc())
-            .limit(1)
-        )
-        .mappings()
-        .one_or_none()
-    )
-    if newest is not None and all(newest[key] == value for key, value in row.items()):
-        return dict(newest)
-    added = db.execute(insert(decodings).values(row | stamp_row("created", stamp)))
-    return {**row, "id": added.inserted_primary_key[0]}  # type: ignore[index]
-
-
-def _insert_run(
-    db: Connection,
-    capture: RowMapping,
-    decoding: dict[str, Any],
-    row: dict[str, Any],
-    step: Classified,
-    stamp: Stamp,
-) -> int:
-    """Insert the run, its measurements and flags, and its outbox row."""
-    last = select(func.max(runs.c.number)).where(runs.c.capture_id == capture["id"])
-    row["number"] = (db.execute(last).scalar_one() or 0) + 1
-    row["decoding_id"] = decoding["id"]
-    values = measurement_rows(step.measurements)
-    remarks = flag_rows(step.flags)
-    document = result_document(capture, decoding, row, values, remarks)
-    row["digest"] = digest(canonical(document))
-    created = stamp_row("created", stamp)
-    run_id = cast("int", db.execute(insert(runs).values(row | created)).inserted_primary_key[0])  # type: ignore[index]
-    for table, content in ((measurements, values), (flags, remarks)):
-        if content:
-            db.execute(insert(table), [{"run_id": run_id, **item} for item in content])
-    body = canonical(outgoing(document))
-    db.execute(
-        insert(outbox).values(
-            run_id=run_id,
-            type="run.simulated" if row["simulated"] else "run.clinical",
-            schema=DOCUMENT_SCHEMA,
-            digest=digest(body),
-            body=body,
-            state="waiting",
-            attempts=0,
-            **created,
-        )
-    )
-    return run_id

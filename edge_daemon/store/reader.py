@@ -1,0 +1,94 @@
+"""The read-only connection. Standard library only: the query commands import it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_daemon.errors import EXIT_NOT_FOUND, Fatal, Retryable
+from edge_daemon.store import layout
+from edge_daemon.store.revision import newer_schema, read_revision
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+BUSY_TIMEOUT_S: Final = 5.0
+
+
+def connect(data_dir: Path) -> sqlite3.Connection:
+    """Open a data directory for reading.
+
+    Raises
+    ------
+    Fatal
+        There is no store in it (``exit_code`` is that of "not found"), its schema is newer
+        than this software, or older than it.
+    Retryable
+        The database cannot be opened or read now.
+    """
+    database = layout.database_path(data_dir).absolute()
+    if not database.is_file():
+        raise _no_store(data_dir)
+    try:
+        db = _open(database)
+        found = read_revision(db, database)
+    except sqlite3.Error as error:
+        raise Retryable(
+            f"{database}: the database cannot be read: {error}",
+            action="check that this user may read the data directory, then try again",
+        ) from error
+    if found == layout.REVISION:
+        return db
+    db.close()
+    if found is None:
+        raise _no_store(data_dir)
+    if found > layout.REVISION:
+        raise newer_schema(database, found)
+    raise Fatal(
+        f"{database}: schema {found} is older than {layout.REVISION}, which this software reads",
+        action="start the service once: it backs the database up and brings it up to date",
+    )
+
+
+def _open(database: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        f"{database.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+    )
+    db.row_factory = sqlite3.Row
+    db.execute("PRAGMA query_only=ON")
+    return db
+
+
+def _no_store(data_dir: Path) -> Fatal:
+    return Fatal(
+        f"{data_dir}: no store here (expected {layout.DATABASE_NAME})",
+        action="give the service's data directory, or process a file into this one first",
+        exit_code=EXIT_NOT_FOUND,
+    )
+
+
+def rows(
+    db: sqlite3.Connection, query: str, parameters: Sequence[object] = ()
+) -> list[dict[str, Any]]:
+    """Run a query and fetch all of it, so that no reading transaction stays open.
+
+    Raises
+    ------
+    Retryable
+        The database cannot be read now.
+    """
+    try:
+        with closing(db.execute(query, parameters)) as cursor:
+            return [dict(row) for row in cursor]
+    except sqlite3.Error as error:
+        raise Retryable(
+            f"the database cannot be read: {error}",
+            action="try again; if it repeats, run a check of the database",
+        ) from error
+
+
+def value(db: sqlite3.Connection, query: str) -> Any:
+    """First column of a query's only row."""
+    return next(iter(rows(db, query)[0].values()))
