@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from edge_daemon.decode.codecs.fcs_text import FcsHeader, keyword_int, malformed
+from edge_daemon.decode.numbers import parse_number
 from edge_daemon.decode.table import RawColumn
 from edge_daemon.errors import Quarantine
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 _FLOAT_BITS = {"F": 32, "D": 64}
 _UNPACK_BYTES = 4 * 2**20
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +164,12 @@ def _amplification(header: FcsHeader, n: int) -> tuple[float, float]:
         if header.version == "FCS2.0":
             return 0.0, 0.0
         raise malformed(f"keyword {key} is missing from TEXT")
-    parts = [part.strip() for part in written.split(",")]
-    if len(parts) != 2 or not all(_NUMBER.fullmatch(part) for part in parts):
-        raise malformed(f"keyword {key}: expected two numbers, found {written[:40]!r}")
-    decades, offset = (float(part) for part in parts)
-    if not (0 <= decades <= 20 and 0 <= offset < math.inf):
-        raise malformed(f"keyword {key}: expected 0 to 20 decades, found {written[:40]!r}")
+    parts = [parse_number(part) for part in written.split(",")]
+    decades, offset = parts if len(parts) == 2 else (None, None)
+    if decades is None or offset is None or not 0 <= decades <= 20 or offset < 0:
+        raise malformed(
+            f"keyword {key}: expected decades from 0 to 20 and an offset, found {written[:40]!r}"
+        )
     if decades == 0:
         return 0.0, 0.0
     # The standard forbids "4,0" and asks readers to take it for "4,1": log 0 does not exist.
@@ -182,9 +180,10 @@ def _number(keywords: Mapping[str, str], key: str, default: float) -> float:
     written = keywords.get(key, "")
     if not written:
         return default
-    if not _NUMBER.fullmatch(written) or not math.isfinite(float(written)):
+    value = parse_number(written)
+    if value is None:
         raise malformed(f"keyword {key}: expected a number, found {written[:40]!r}")
-    return float(written)
+    return value
 
 
 Packing = Literal["padded", "packed"]

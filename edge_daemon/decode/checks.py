@@ -1,0 +1,49 @@
+"""Whether decoded cells look like what the profile promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_daemon.errors import Quarantine
+
+if TYPE_CHECKING:
+    from edge_daemon.decode.profile import Profile
+    from edge_daemon.records import CellBatch
+
+
+def check_plausible(batch: CellBatch, profile: Profile) -> None:
+    """Compare a batch with the profile's plausibility limits.
+
+    Raises
+    ------
+    Quarantine
+        ``implausible``, naming the channel, the figure and the limit.
+    """
+    limits = profile.plausibility
+    if batch.events < limits.min_events:
+        raise _implausible(
+            f"{batch.events} events, profile {profile.id} expects at least {limits.min_events}",
+            "Check that the sample was aspirated and the export is complete; run it again.",
+        )
+    fractions = batch.saturated.mean(axis=0)
+    worst = int(np.argmax(fractions))
+    if fractions[worst] > limits.max_saturated_fraction:
+        raise _implausible(
+            f"channel {batch.channels[worst]}: {fractions[worst]:.1%} of the events stand at the "
+            f"converter's limit, profile {profile.id} allows {limits.max_saturated_fraction:.1%}",
+            "Have the detector's gain checked; a changed gain needs its own profile.",
+        )
+    for name, allowed in limits.channels.items():
+        median = float(np.median(batch.signals[:, batch.channels.index(name)]))
+        if not allowed.median_min <= median <= allowed.median_max:
+            raise _implausible(
+                f"channel {name}: median {median:.6g}, profile {profile.id} expects "
+                f"{allowed.median_min:g} to {allowed.median_max:g}",
+                "Check that the profile fits the analyzer's firmware, and its calibration.",
+            )
+
+
+def _implausible(message: str, action: str) -> Quarantine:
+    return Quarantine("implausible", message, action=action)

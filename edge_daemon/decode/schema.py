@@ -1,0 +1,217 @@
+"""The sections of an instrument profile (docs/profiles.md describes every key)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from edge_daemon.decode.codecs.fcs import FcsOptions
+from edge_daemon.records import CANONICAL_CHANNELS, SPECIES
+
+MAX_GENERIC_CHANNELS = 256
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _canonical(value: str) -> str:
+    if value not in CANONICAL_CHANNELS:
+        raise ValueError(f"expected one of {', '.join(CANONICAL_CHANNELS)}")
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"expected a regular expression: {error}") from error
+    return value
+
+
+def _nonzero(value: float) -> float:
+    if value == 0:
+        raise ValueError("expected a number other than 0")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+PathPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Canonical = Annotated[str, AfterValidator(_canonical)]
+Factor = Annotated[float, AfterValidator(_nonzero)]
+
+
+class Identity(Section):
+    """``[profile]``: what the profile is for."""
+
+    title: Name
+    vendor: PathPart
+    model: PathPart
+    firmware: PathPart
+    revision: int = Field(ge=1)
+    simulated: bool = False
+    classify: bool = True
+    provenance: Literal["generated", "captured", "documented"]
+
+
+class Source(Section):
+    """``[source]``: where captures come from."""
+
+    kind: Literal["folder"]
+    patterns: tuple[Name, ...] = Field(min_length=1)
+
+
+class Condition(Section):
+    """What a keyword must say: exactly this, or the whole of this regular expression."""
+
+    exact: str | None = None
+    regex: Annotated[str, AfterValidator(_pattern)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"exact": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Condition:
+        if (self.exact is None) == (self.regex is None):
+            raise ValueError('expected a text, { exact = "..." } or { regex = "..." }')
+        return self
+
+    def accepts(self, value: str | None) -> bool:
+        """Tell whether a keyword's value, or its absence, meets the condition."""
+        if value is None:
+            return False
+        if self.regex is not None:
+            return re.fullmatch(self.regex, value) is not None
+        return value == self.exact
+
+    def __str__(self) -> str:
+        return repr(self.exact) if self.regex is None else f"/{self.regex}/"
+
+
+class Match(Section):
+    """``[match]``: which captures the profile is for."""
+
+    format: Literal["fcs"]
+    keywords: dict[Name, Condition] = Field(min_length=2)
+
+
+def _known_options(options: dict[str, bool]) -> dict[str, bool]:
+    allowed = [field.name for field in fields(FcsOptions)]
+    unknown = [name for name in options if name not in allowed]
+    if unknown:
+        raise ValueError(
+            f"unknown leniency {', '.join(unknown)}; expected any of {', '.join(allowed)}"
+        )
+    return options
+
+
+class Codec(Section):
+    """``[codec]``: how bytes become columns."""
+
+    name: Literal["fcs"]
+    options: Annotated[dict[str, bool], AfterValidator(_known_options)] = Field(
+        default_factory=dict
+    )
+    max_channels: int | None = Field(default=None, ge=1, le=MAX_GENERIC_CHANNELS)
+
+
+class Channel(Section):
+    """``[[channel]]``: one recorded column and the canonical channel it is."""
+
+    column: Name
+    canonical: Canonical
+    scale: Literal["linear", "log"] = "linear"
+    gain: Factor = 1.0
+    offset: float = 0.0
+    unit: Name
+    saturates_low: bool = False
+
+
+class Time(Section):
+    """``[time]``: the column of acquisition time."""
+
+    column: Name
+    seconds_per_unit: float | None = Field(default=None, gt=0)
+    keyword: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Time:
+        if (self.seconds_per_unit is None) == (self.keyword is None):
+            raise ValueError("expected either seconds_per_unit or keyword")
+        return self
+
+
+class MetadataField(Section):
+    """One field of the sample's description, and the keyword that holds it."""
+
+    keyword: Name
+    map: dict[str, str] | None = None
+    scale: Factor | None = None
+    required: bool = False
+
+
+def _text_only(value: MetadataField | None) -> MetadataField | None:
+    if value is not None and value.scale is not None:
+        raise ValueError("scale is for volume_ul, dilution and duration_s only")
+    return value
+
+
+def _known_species(value: MetadataField | None) -> MetadataField | None:
+    mapped = (value.map or {}) if value is not None else {}
+    unknown = sorted(set(mapped.values()) - set(SPECIES))
+    if unknown:
+        raise ValueError(
+            f"unknown species {', '.join(unknown)}; expected any of {', '.join(SPECIES)}"
+        )
+    return value
+
+
+TextField = Annotated[MetadataField | None, AfterValidator(_text_only)]
+
+
+class Metadata(Section):
+    """``[metadata]``: what the file says about the sample (records.SampleInfo)."""
+
+    sample_id: TextField = None
+    patient_id: TextField = None
+    patient_name: TextField = None
+    species: Annotated[TextField, AfterValidator(_known_species)] = None
+    breed: TextField = None
+    instrument_model: TextField = None
+    instrument_serial: TextField = None
+    firmware: TextField = None
+    volume_ul: MetadataField | None = None
+    dilution: MetadataField | None = None
+    duration_s: MetadataField | None = None
+    acquired_at: TextField = None
+
+
+NUMERIC_METADATA = ("volume_ul", "dilution", "duration_s")
+
+
+class MedianRange(Section):
+    """Where the median of one canonical channel must lie, in its unit."""
+
+    median_min: float
+    median_max: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MedianRange:
+        if self.median_min >= self.median_max:
+            raise ValueError("expected median_min below median_max")
+        return self
+
+
+class Plausibility(Section):
+    """``[plausibility]``: what a decoded capture must look like to be believed."""
+
+    min_events: int = Field(default=1, ge=1)
+    max_saturated_fraction: float = Field(default=1.0, ge=0, le=1)
+    channels: dict[Canonical, MedianRange] = Field(default_factory=dict)
