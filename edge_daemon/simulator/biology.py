@@ -126,7 +126,7 @@ class Condition:
     aggregated
         Share of platelets bound in platelet aggregates.
     debris
-        Factor on debris.
+        Specks from 1 fL per red cell; somewhat under half are large enough to trigger.
     fragments
         Red-cell fragments, share of red cells.
     """
@@ -145,7 +145,7 @@ class Condition:
     clump_share: Range = (0.0, 0.01)
     clump_extra: Range = (0.2, 0.4)
     aggregated: Range = (0.0, 0.0)
-    debris: Range = (1.0, 1.0)
+    debris: Range = (0.003, 0.02)
     fragments: Range = (0.001, 0.004)
 
 
@@ -175,7 +175,7 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
         retic_pct=(2.0, 15.0), plt=(0.5, 1.2), clump_share=(0.05, 0.4), clump_extra=(0.3, 1.5),
     ),
     "polycythaemia": Condition(weight=0.7, rbc=(1.25, 1.6)),
-    "heavy_debris": Condition(weight=1.0, debris=(8.0, 16.0), fragments=(0.005, 0.02)),
+    "heavy_debris": Condition(weight=1.0, debris=(0.08, 0.3), fragments=(0.005, 0.02)),
     "platelet_aggregates": Condition(
         weight=1.0, species=("cat",), aggregated=(0.25, 0.6),
     ),
@@ -298,7 +298,7 @@ def plan_sample(
         aggregated=aggregated,
         fragments=_log(rng, change.fragments),
         ghosts=rng.uniform(0.0, 0.002),
-        debris=rbc * 1000.0 * _log(rng, (0.001, 0.008)) * rng.uniform(*change.debris),
+        debris=rbc * 1000.0 * _log(rng, change.debris),
         wbc=_log(rng, (5.0, 18.0)),
         nrbc=rng.uniform(0.0, 0.1) if condition == "regenerative_anaemia" else 0.0,
         orientation_cv=kind.orientation_cv,

@@ -231,7 +231,7 @@ def _debris(
     rng: Generator, plan: SamplePlan, table: OpticalTable, number: int
 ) -> tuple[Floats, Floats]:
     del plan  # debris knows no species
-    volume = np.minimum(0.6 * np.exp(rng.exponential(0.7, number)), 80.0)
+    volume = np.minimum(np.exp(rng.exponential(0.7, number)), 80.0)
     step = rng.uniform(0.015, 0.07, number)
     stain = 0.08 * volume**0.67 * np.exp(0.6 * rng.standard_normal(number))
     return volume, np.column_stack([table.plain_cells(volume, step), stain])
