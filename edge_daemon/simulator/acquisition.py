@@ -203,6 +203,8 @@ def _keywords(
         "$VOL": f"{1000.0 * volume_ul:.1f}",
         "DILUTION": f"{model.dilution:g}",
         "$TIMESTEP": f"{layout.time_step_s:g}",
+        "ACQUIRED": begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "DURATION_S": f"{duration_s:.3f}",
         "$DATE": begin.strftime("%d-%b-%Y").upper(),
         "$BTIM": _clock(begin),
         "$ETIM": _clock(end),
