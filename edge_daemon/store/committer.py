@@ -179,26 +179,33 @@ class Committer:
         return cast("sqlite3.Connection", self._connection.connection.dbapi_connection)
 
     def _recover(self, error: DBAPIError) -> EdgeError:
-        """Reopen after a sign of damage: the first one is often the disk's, not the file's."""
+        """Drop the connection after a sign of damage; give up after several in a row.
+
+        The first sign is often the disk's, not the file's: a file system that died under an
+        open connection reads as a damaged database, and as a sound one after it came back. A
+        new connection, with nothing cached, finds out.
+        """
         failure = self._translate(error)
         if not isinstance(error.orig, sqlite3.Error) or not is_damage(error.orig):
             return failure
         self._strikes += 1
-        try:
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = self._engine.connect()
-            found = str(self._raw().execute("PRAGMA quick_check(1)").fetchone()[0])
-        except (DBAPIError, sqlite3.Error) as again:
-            found = str(again)
+        self._connection.invalidate()
+        self._connection.close()
         if self._strikes < MAX_STRIKES:
             return failure
         self._broken = Fatal(
             f"{self._database}: the database or its disk failed {self._strikes} times in a row;"
-            f" the check of the file says: {found}",
+            f" the check of the file says: {self._quick_check()}",
             action="restart the service; if this repeats, check the disk and restore a backup",
         )
         return self._broken
+
+    def _quick_check(self) -> str:
+        try:
+            with self._engine.connect() as connection:
+                return str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+        except DBAPIError as error:
+            return str(error.orig)
 
     def _shut(self) -> None:
         try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import DBAPIError
 
-from edge_daemon.errors import EdgeError
+from edge_daemon.errors import Retryable
 from edge_daemon.store import layout
 from edge_daemon.store.archive import sync_directory
 from edge_daemon.store.engine import BUSY_TIMEOUT_S, make_engine, wrap
@@ -81,7 +81,7 @@ def back_up(database: Path, target: Path) -> None:
             os.fsync(file.fileno())
         partial.replace(target)
     except OSError as error:
-        raise EdgeError(
+        raise Retryable(
             f"{target}: no backup could be made before the migration: {error}",
             action="free disk space; the database was not touched",
         ) from error

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from contextlib import closing
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from edge_daemon.errors import EXIT_FAILED, Fatal, Retryable
+from edge_daemon.store import layout, queries
+from edge_daemon.store.engine import make_engine
+from edge_daemon.store.migrate import MIGRATIONS, migrate
+from edge_daemon.store.schema import metadata
+from edge_daemon.store.writer import Store
+
+NEXT = """
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+def upgrade():
+    op.execute("ALTER TABLE captures ADD COLUMN colour TEXT")
+    op.execute("UPDATE captures SET colour = 'red'")
+    op.execute("CREATE TABLE tubes (id INTEGER PRIMARY KEY) STRICT")
+    op.execute("DROP TABLE refusals")
+"""
+
+# Fork once per statement; each child is killed just before its n-th one.
+SWEEP = """
+    import os, shutil, signal, sys
+    from pathlib import Path
+    from sqlalchemy import Engine, event
+    import alembic.command
+    from edge_daemon.store.migrate import migrate
+
+    before, scripts, revision, work = sys.argv[1:]
+    for n in range(1, 200):
+        target = Path(work) / str(n)
+        shutil.copytree(before, target)
+        child = os.fork()
+        if not child:
+            left = [n]
+            @event.listens_for(Engine, "before_cursor_execute")
+            def count(*_):
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            migrate(target, migrations=Path(scripts), revision=revision)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(n, "whole" if status == 0 else "killed", flush=True)
+        if status == 0:
+            break
+"""
+
+
+def schema_of(database):
+    with closing(sqlite3.connect(database)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return sorted(row[0] for row in db.execute("SELECT sql FROM sqlite_master WHERE sql <> ''"))
+
+
+@pytest.fixture
+def later(tmp_path):
+    """Migrations of a later release."""
+    scripts = tmp_path / "later"
+    shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "0002_next.py").write_text(NEXT)
+    return scripts
+
+
+@pytest.fixture
+def filled(store, analyse, data_dir):
+    """A closed data directory with ten results."""
+    for number in range(10):
+        analyse(number)
+    store.close()
+    return data_dir
+
+
+def test_migrations_make_the_tables_of_the_schema(data_dir):
+    data_dir.mkdir()
+    migrate(data_dir)
+    database = layout.database_path(data_dir)
+    with make_engine(database).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    fresh = data_dir / "fresh.sqlite3"
+    engine = make_engine(fresh)
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+    made = [" ".join(sql.split()) for sql in schema_of(database) if "alembic" not in sql]
+    assert made == [" ".join(sql.split()) for sql in schema_of(fresh)]
+
+
+def test_every_table_is_strict(filled):
+    with closing(sqlite3.connect(layout.database_path(filled))) as db:
+        tables = db.execute("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
+        loose = {name for name, strict in tables if not strict}
+    assert {name for name in loose if not name.startswith("sqlite_")} == {"alembic_version"}
+
+
+def sweep(before, scripts, revision, work):
+    work.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SWEEP), before, scripts, revision, work],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def test_killed_before_any_statement_a_new_database_is_empty_or_whole(tmp_path):
+    (tmp_path / "empty").mkdir()
+    outcomes = sweep(tmp_path / "empty", MIGRATIONS, layout.REVISION, tmp_path / "work")
+    assert len(outcomes) > 25
+    assert outcomes[-1][1] == "whole"
+    whole = schema_of(layout.database_path(tmp_path / "work" / outcomes[-1][0]))
+    for number, outcome in outcomes[:-1]:
+        assert outcome == "killed"
+        data_dir = tmp_path / "work" / number
+        assert schema_of(layout.database_path(data_dir)) == []
+        migrate(data_dir)
+        assert schema_of(layout.database_path(data_dir)) == whole
+
+
+def test_killed_before_any_statement_an_upgrade_leaves_the_old_rows_and_schema(
+    tmp_path, filled, later
+):
+    old = schema_of(layout.database_path(filled))
+    outcomes = sweep(filled, later, "0002", tmp_path / "work")
+    assert len(outcomes) > 5
+    assert outcomes[-1][1] == "whole"
+    assert schema_of(layout.database_path(tmp_path / "work" / outcomes[-1][0])) != old
+    for number, _ in outcomes[:-1]:
+        data_dir = tmp_path / "work" / number
+        assert schema_of(layout.database_path(data_dir)) == old
+        with closing(queries.connect(data_dir)) as db:
+            assert [row["id"] for row in queries.results(db)] == list(range(10, 0, -1))
+
+
+def test_an_upgrade_keeps_the_rows_and_a_whole_backup(filled, later):
+    migrate(filled, migrations=later, revision="0002")
+    with closing(sqlite3.connect(layout.database_path(filled))) as db:
+        assert db.execute("SELECT DISTINCT colour FROM captures").fetchall() == [("red",)]
+        assert db.execute("SELECT count(*) FROM runs").fetchone() == (10,)
+    [backup] = (filled / layout.BACKUPS_NAME).iterdir()
+    with closing(sqlite3.connect(backup)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("SELECT count(*) FROM runs").fetchone() == (10,)
+        assert db.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+
+
+def test_a_new_database_needs_no_backup(data_dir):
+    data_dir.mkdir()
+    migrate(data_dir)
+    assert not (data_dir / layout.BACKUPS_NAME).exists()
+
+
+def test_a_failed_backup_stops_the_upgrade(filled, later):
+    old = schema_of(layout.database_path(filled))
+    (filled / layout.BACKUPS_NAME).write_text("in the way")
+    with pytest.raises(Retryable, match="backup"):
+        migrate(filled, migrations=later, revision="0002")
+    assert schema_of(layout.database_path(filled)) == old
+
+
+def test_a_newer_schema_is_refused_and_not_touched(filled, later, clock):
+    migrate(filled, migrations=later, revision="0002")
+    newer = layout.database_path(filled).read_bytes()
+    for opening in (lambda: Store.open(filled, clock), lambda: queries.connect(filled)):
+        with pytest.raises(Fatal, match="0002 is newer than 0001") as caught:
+            opening()
+        assert "upgrade the software" in caught.value.action
+    assert layout.database_path(filled).read_bytes() == newer
+
+
+def test_a_reader_refuses_an_older_schema(filled):
+    with closing(sqlite3.connect(layout.database_path(filled))) as db:
+        db.execute("UPDATE alembic_version SET version_num = '0000'")
+        db.commit()
+    with pytest.raises(Fatal, match="0000 is older than 0001") as caught:
+        queries.connect(filled)
+    assert caught.value.exit_code == EXIT_FAILED
+
+
+def test_another_programs_database_is_refused(data_dir, clock):
+    data_dir.mkdir()
+    with closing(sqlite3.connect(layout.database_path(data_dir))) as db:
+        db.execute("CREATE TABLE moz_places (id INTEGER PRIMARY KEY)")
+    for opening in (lambda: Store.open(data_dir, clock), lambda: queries.connect(data_dir)):
+        with pytest.raises(Fatal, match="not one of edge_daemon"):
+            opening()
+
+
+def test_what_is_no_database_is_not_overwritten(data_dir, clock):
+    data_dir.mkdir()
+    layout.database_path(data_dir).write_bytes(b"a letter to the editor " * 100)
+    with pytest.raises(Retryable, match="SQLite database"):
+        Store.open(data_dir, clock)
+    assert layout.database_path(data_dir).read_bytes().startswith(b"a letter")
+
+
+def test_the_epoch_is_made_with_the_database(tmp_path):
+    epochs = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for _ in range(2):
+            migrate(tmp_path / name)
+            with closing(queries.connect(tmp_path / name)) as db:
+                epochs.add(queries.status(db)["epoch"])
+    assert len(epochs) == 2
+
+
+def test_alembic_is_not_imported_when_the_database_is_current(filled):
+    script = """
+        import sys
+        from pathlib import Path
+        from edge_daemon.clock import SystemClock
+        from edge_daemon.store.writer import Store
+        Store.open(Path(sys.argv[1]), SystemClock()).close()
+        print(sorted(name for name in sys.modules if name.split(".")[0] in {"alembic", "mako"}))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), filled],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
