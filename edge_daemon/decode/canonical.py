@@ -95,7 +95,7 @@ def _time_unit(table: RawTable, time: Time) -> float:
         raise Quarantine(
             "profile_mismatch",
             f"keyword {time.keyword}: expected the seconds of one unit of column "
-            f"{time.column}, found {written[:40] or 'nothing'!r}",
+            f"{time.column}, found {repr(written[:40]) if written else 'nothing'}",
             action=_ACTION,
         )
     return unit

@@ -154,7 +154,7 @@ def _validate(document: dict[str, Any]) -> tuple[dict[str, Any], list[_Problem]]
     """Check each section by itself, so that one bad section hides no other."""
     parts: dict[str, Any] = {}
     found: list[_Problem] = []
-    if document.get("schema") != SCHEMA:
+    if document.get("schema") != SCHEMA or isinstance(document["schema"], (bool, float)):
         found.append((("schema",), f"expected {SCHEMA}, found {document.get('schema')!r}"))
     found += [
         ((key,), f"unknown key; expected any of schema, {', '.join(SECTIONS)}")

@@ -14,6 +14,7 @@ from edge_daemon.decode.codecs.fcs_text import (
     keyword_int,
     leniency,
     malformed,
+    quoted,
     with_supplement,
 )
 from edge_daemon.decode.limits import DEFAULT_LIMITS, Limits
@@ -114,12 +115,12 @@ def _channels(header: FcsHeader, limits: Limits) -> int:
                 "single cells",
                 action="Choose list mode in the analyzer's export settings.",
             )
-        raise malformed(f"keyword $MODE: expected L, found {mode[:40] or 'nothing'!r}")
+        raise malformed(f"keyword $MODE: expected L, found {quoted(mode)}")
     channels = keyword_int(header.keywords, "$PAR")
     if not channels:
         raise malformed(
             f"keyword $PAR: expected a number of columns, found "
-            f"{header.keywords.get('$PAR', 'nothing')[:40]!r}"
+            f"{quoted(header.keywords.get('$PAR', ''))}"
         )
     if channels > limits.max_channels:
         raise Quarantine(

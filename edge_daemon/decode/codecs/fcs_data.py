@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edge_daemon.decode.codecs.fcs_text import FcsHeader, keyword_int, malformed
+from edge_daemon.decode.codecs.fcs_text import FcsHeader, keyword_int, malformed, quoted
 from edge_daemon.decode.numbers import parse_number
 from edge_daemon.decode.table import RawColumn
 from edge_daemon.errors import Quarantine
@@ -84,7 +84,7 @@ def read_layout(header: FcsHeader, channels: int) -> Layout:
                 action="Choose a binary export in the analyzer's settings.",
             )
         if kind not in {"I", "F", "D"}:
-            raise malformed(f"keyword $DATATYPE: expected I, F or D, found {kind[:40]!r}")
+            raise malformed(f"keyword $DATATYPE: expected I, F or D, found {quoted(kind)}")
     columns = []
     masks = []
     for n, kind in zip(numbers, kinds, strict=True):
@@ -114,7 +114,7 @@ def _big_endian(keywords: Mapping[str, str]) -> bool:
         return order != ascending
     raise Quarantine(
         "unsupported",
-        f"keyword $BYTEORD: read are 1,2 / 2,1 / 1,2,3,4 / 4,3,2,1, found {written[:40]!r}",
+        f"keyword $BYTEORD: read are 1,2 / 2,1 / 1,2,3,4 / 4,3,2,1, found {quoted(written)}",
     )
 
 
@@ -125,7 +125,7 @@ def _column(header: FcsHeader, n: int, kind: str) -> tuple[RawColumn, int]:
     if bits is None or (expected is not None and bits != expected) or bits == 0:
         raise malformed(
             f"keyword $P{n}B: expected {expected or 'a width in bits'} for data type {kind}, "
-            f"found {keywords.get(f'$P{n}B', 'nothing')[:40]!r}"
+            f"found {quoted(keywords.get(f'$P{n}B', ''))}"
         )
     if bits > 64:
         raise Quarantine("unsupported", f"keyword $P{n}B: {bits} bits; at most 64 are read")
@@ -146,11 +146,11 @@ def _column(header: FcsHeader, n: int, kind: str) -> tuple[RawColumn, int]:
 def _range(keywords: Mapping[str, str], n: int, bits: int) -> tuple[int, int]:
     """Return the number of recordable values, and the mask of the bits that carry them."""
     key = f"$P{n}R"
-    limit = keyword_int(dict(keywords), key)
+    limit = keyword_int(keywords, key)
     if not limit:
         raise malformed(
             f"keyword {key}: expected the range of an integer column, found "
-            f"{keywords.get(key, 'nothing')[:40]!r}"
+            f"{quoted(keywords.get(key, ''))}"
         )
     limit = min(limit, 1 << bits)
     return limit, (1 << (limit - 1).bit_length()) - 1
@@ -168,7 +168,7 @@ def _amplification(header: FcsHeader, n: int) -> tuple[float, float]:
     decades, offset = parts if len(parts) == 2 else (None, None)
     if decades is None or offset is None or not 0 <= decades <= 20 or offset < 0:
         raise malformed(
-            f"keyword {key}: expected decades from 0 to 20 and an offset, found {written[:40]!r}"
+            f"keyword {key}: expected decades from 0 to 20 and an offset, found {quoted(written)}"
         )
     if decades == 0:
         return 0.0, 0.0
@@ -182,7 +182,7 @@ def _number(keywords: Mapping[str, str], key: str, default: float) -> float:
         return default
     value = parse_number(written)
     if value is None:
-        raise malformed(f"keyword {key}: expected a number, found {written[:40]!r}")
+        raise malformed(f"keyword {key}: expected a number, found {quoted(written)}")
     return value
 
 

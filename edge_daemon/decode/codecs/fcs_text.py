@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edge_daemon.errors import Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from edge_daemon.decode.limits import Limits
 
@@ -19,7 +19,7 @@ VERSIONS = ("FCS2.0", "FCS3.0", "FCS3.1", "FCS3.2")
 _MAX_DATASETS = 64
 _PADDING = b" \0\t\r\n"
 _BLANKS = " \0\t\r\n"
-_DIGITS = re.compile(r"\d{1,18}")
+_DIGITS = re.compile(r"\d{1,20}")
 _HEADER_FIELD = re.compile(rb"[ \0]*(\d*)[ \0]*")
 _SETTINGS_ACTION = (
     "Ask the vendor for a corrected export, or name the leniency under [codec.options] of the "
@@ -105,7 +105,12 @@ def leniency(name: str, found: str) -> Quarantine:
     )
 
 
-def keyword_int(keywords: dict[str, str], key: str) -> int | None:
+def quoted(value: str) -> str:
+    """Show what was found, in messages."""
+    return repr(value[:40]) if value else "nothing"
+
+
+def keyword_int(keywords: Mapping[str, str], key: str) -> int | None:
     """Return the whole number of a keyword, or None where it is absent or empty.
 
     Raises
@@ -117,7 +122,7 @@ def keyword_int(keywords: dict[str, str], key: str) -> int | None:
     if not value:
         return None
     if not _DIGITS.fullmatch(value) or not value.isascii():
-        raise malformed(f"keyword {key}: expected a whole number, found {value[:40]!r}")
+        raise malformed(f"keyword {key}: expected a whole number, found {quoted(value)}")
     return int(value)
 
 
