@@ -81,7 +81,7 @@ def write_fcs(
     ------
     ValueError
         If names repeat, a value does not lie below its column's limit, a keyword is one that
-        the writer computes, or shapes do not agree.
+        the writer computes, a text begins with the delimiter, or shapes do not agree.
     """
     _check(columns, values, keywords)
     mark = ">" if byte_order == "big" else "<"
@@ -118,6 +118,9 @@ def _check(
     reserved = _COMPUTED & {key.upper() for key in keywords}
     if reserved:
         raise ValueError(f"the writer computes {sorted(reserved)}")
+    texts = [text for pair in keywords.items() for text in pair] + [c.label for c in columns]
+    if any(text.startswith(DELIMITER) for text in (*names, *texts)):
+        raise ValueError(f"neither keyword nor value may begin with the delimiter {DELIMITER}")
 
 
 def _pairs(
