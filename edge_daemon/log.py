@@ -47,10 +47,8 @@ class Event(enum.StrEnum):
     SERVICE_STOPPED = "service_stopped"
     SERVICE_FAILED = "service_failed"
     PROFILE_REJECTED = "profile_rejected"
-    BUNDLE_REJECTED = "bundle_rejected"
     SOURCE_WATCHING = "source_watching"
     SOURCE_DEGRADED = "source_degraded"
-    SOURCE_RESUMED = "source_resumed"
     SOURCE_PAUSED = "source_paused"
     CAPTURE_ACCEPTED = "capture_accepted"
     CAPTURE_SEEN_AGAIN = "capture_seen_again"
@@ -71,12 +69,10 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.SERVICE_READY: _spec("service", "info", "resumed", "profiles"),
     Event.SERVICE_STOPPING: _spec("service", "info", "signal"),
     Event.SERVICE_STOPPED: _spec("service", "info", "unfinished"),
-    Event.SERVICE_FAILED: _spec("service", "error", "error_type", "exit_code", "where"),
+    Event.SERVICE_FAILED: _spec("service", "error", "error_type", "exit_code"),
     Event.PROFILE_REJECTED: _spec("decode", "error", "error_type", "problems"),
-    Event.BUNDLE_REJECTED: _spec("classify", "error", "error_type", "problems"),
     Event.SOURCE_WATCHING: _spec("source", "info", "source", "mode"),
     Event.SOURCE_DEGRADED: _spec("source", "warning", "source", "error_type"),
-    Event.SOURCE_RESUMED: _spec("source", "info", "source"),
     Event.SOURCE_PAUSED: _spec("source", "warning", "source", "error_type"),
     Event.CAPTURE_ACCEPTED: _spec("source", "info", "source", "capture_id", "sha256", "bytes"),
     Event.CAPTURE_SEEN_AGAIN: _spec("source", "debug", "source", "capture_id", "sha256"),
@@ -142,3 +138,7 @@ class EventLog:
         self._states[key] = state
         self.emit(event, **fields)
         return True
+
+    def forget(self, key: str) -> None:
+        """Note that a condition is over, so that its return is reported."""
+        self._states.pop(key, None)

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from edge_daemon.errors import EdgeError, Quarantine, Retryable
+from edge_daemon.errors import EdgeError, Fatal, Quarantine, Retryable
 from edge_daemon.records import Classified, Decoded
 
 if TYPE_CHECKING:
@@ -33,12 +33,32 @@ if TYPE_CHECKING:
 
     from edge_daemon.records import Step
 
+DATASET_NOTE: Final = "data set "
+"""How the note begins that is stored with a result of any data set but the first."""
+
 _CHILD: Final = "import edge_daemon.worker_process as w; w.main()"
 ANALYSIS: Final = "edge_daemon.analysis:Analyst"
 _START_S: Final = 120.0  # importing from a worn SD card
 _MAX_MESSAGE: Final = 4 << 20
 _GROWTH_FACTOR: Final = 2  # a worker holding half its allowance between tasks is replaced
 _ATTEMPTS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every analysis of one service or command has in common.
+
+    Attributes
+    ----------
+    profile_dirs, model_dirs
+        Folders searched for instrument profiles and model bundles, shipped ones included.
+    max_bytes
+        Larger captures are quarantined unread.
+    """
+
+    profile_dirs: tuple[Path, ...]
+    model_dirs: tuple[Path, ...]
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +136,7 @@ class _Unpickler(pickle.Unpickler):
 class _Worker:
     """One process; made, used and ended by the same thread (the kernel ties it to that one)."""
 
-    def __init__(self, plan: object, limits: WorkerLimits, entry: str) -> None:
+    def __init__(self, plan: Plan, limits: WorkerLimits, entry: str) -> None:
         self._limits = limits
         self._tasks = 0
         ours, theirs = socket.socketpair()
@@ -231,7 +251,7 @@ class Pool:
 
     def __init__(
         self,
-        plan: object,
+        plan: Plan,
         sink: Sink,
         *,
         limits: WorkerLimits,
@@ -257,23 +277,29 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, task: Task) -> bool:
-        """Queue a task, waiting while all slots are busy; False once the pool closes."""
-        while not self._closing.is_set():
-            with contextlib.suppress(queue.Full):
-                self._queue.put(task, timeout=0.2)
-                return True
-        return False
+    def offer(self, task: Task, timeout_s: float) -> bool:
+        """Queue a task; False if all slots stayed busy for so long, or the pool closes."""
+        if self._closing.is_set():
+            return False
+        try:
+            self._queue.put(task, timeout=timeout_s)
+        except queue.Full:
+            return False
+        return True
 
     def pids(self) -> tuple[int, ...]:
         """Process ids of the present workers."""
         with self._lock:
             return tuple(worker.pid for worker in self._workers.values())
 
-    @property
-    def alive(self) -> bool:
-        """Whether every slot's thread runs."""
-        return all(thread.is_alive() for thread in self._threads)
+    def check(self) -> None:
+        """Raise `Fatal` if a slot's thread has ended by a defect: its task would wait for ever."""
+        for thread in self._threads:
+            if not thread.is_alive():
+                raise Fatal(
+                    f"the thread {thread.name} of the worker pool ended",
+                    action="see the journal; please report it",
+                )
 
     def close(self, grace_s: float = 8.0) -> None:
         """Let running tasks finish for `grace_s`, then kill; queued ones fail as Retryable."""
@@ -310,7 +336,7 @@ class Pool:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 for step in self._worker(slot).steps(task):
-                    self._sink.step(task, step)
+                    self._hand_over(slot, task, step)
             except WorkerLostError as error:
                 self._discard(slot)
                 if self._closing.is_set():
@@ -318,12 +344,17 @@ class Pool:
                 lost = error
                 self._sink.lost(task, error.code, attempt)
             except EdgeError as error:
-                if isinstance(error, Retryable):
-                    self._discard(slot)  # it may stand between two steps
                 return self._sink.failed(task, error)
             else:
                 return self._sink.done(task)
         return self._sink.failed(task, _quarantine(task, lost))
+
+    def _hand_over(self, slot: int, task: Task, step: Step) -> None:
+        try:
+            self._sink.step(task, step)
+        except EdgeError:
+            self._discard(slot)  # it stands between two steps and cannot take another task
+            raise
 
     def _worker(self, slot: int) -> _Worker:
         worker = self._workers.get(slot)
@@ -362,3 +393,8 @@ def _quarantine(task: Task, lost: WorkerLostError) -> Quarantine:
         f"{task.name}: the analysis {lost.detail}, {_ATTEMPTS} times",
         action="keep the file, send it with a support bundle, and export the run again",
     )
+
+
+def dataset_note(dataset: int) -> str:
+    """Note that is stored with the result of this data set."""
+    return f"{DATASET_NOTE}{dataset} of the file"

@@ -143,6 +143,11 @@ class FolderSource:
             self._thread.join(timeout)
         self._watch.stop()
 
+    def check(self) -> None:
+        """Raise what ended the thread; do nothing while it runs."""
+        if self.failure is not None:
+            raise self.failure
+
     def hint(self, name: str | None) -> None:
         """Look at this file soon, or at everything for None; callable from any thread."""
         with self._lock:

@@ -1,0 +1,162 @@
+"""What a worker does with one capture: match, decode, classify, count."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_daemon.classify.bundle import BundleShelf
+from edge_daemon.classify.quantify import quantify
+from edge_daemon.classify.runtime import Classifier
+from edge_daemon.decode import decode, decode_raw
+from edge_daemon.decode.limits import Limits
+from edge_daemon.decode.registry import Registry
+from edge_daemon.errors import Quarantine, Retryable
+from edge_daemon.records import Classified, Decoded, RawCapture, SampleInfo
+from edge_daemon.workers import dataset_note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edge_daemon.classify.bundle import Bundle
+    from edge_daemon.decode.profile import Profile
+    from edge_daemon.records import CellBatch, Step
+    from edge_daemon.workers import Plan, Task
+
+
+class Analyst:
+    """Holds what stays the same between captures: profiles, bundles and loaded models.
+
+    Parameters
+    ----------
+    plan
+        Where profiles and bundles lie, and the limits.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._registry = Registry.load(plan.profile_dirs)
+        self._shelf = BundleShelf.load(plan.model_dirs)
+        self._limits = Limits(max_bytes=plan.max_bytes)
+        self._classifiers: dict[str, Classifier] = {}
+
+    def __call__(self, task: Task) -> Iterator[Step]:
+        """Analyse one archived capture.
+
+        Raises
+        ------
+        Quarantine
+            With the capture's name in front of the message.
+        Retryable
+            The archive cannot be read now.
+        """
+        try:
+            yield from self.analyse(_read(task), profile_id=task.profile, dataset=task.dataset)
+        except Quarantine as error:
+            if not error.message.startswith(task.name):
+                error.message = f"{task.name}: {error.message}"
+            raise
+
+    def analyse(
+        self, capture: RawCapture, *, profile_id: str | None = None, dataset: int = 1
+    ) -> Iterator[Step]:
+        """Yield `Decoded`, then `Classified` unless the profile is decode-only.
+
+        Parameters
+        ----------
+        capture
+            The bytes.
+        profile_id
+            Profile to use; None: the one that matches.
+        dataset
+            Which data set of the file, from 1.
+
+        Raises
+        ------
+        Quarantine
+            The capture cannot be read or must not be classified.
+        EdgeError
+            There is no profile `profile_id`.
+        """
+        started = time.process_time()
+        profile = (
+            self._registry.match(capture.data, capture.name)
+            if profile_id is None
+            else self._registry.get(profile_id)
+        )
+        extra = () if dataset == 1 else (dataset_note(dataset),)
+        if not profile.classify:
+            yield self._decode_raw(capture, profile, dataset, extra)
+            return
+        batch = decode(capture.data, profile, dataset=dataset, limits=self._limits)
+        yield _decoded(profile, batch, extra)
+        bundle = self._shelf.for_profile(profile.id, batch.sample.species)
+        calls = self._classifier(bundle).classify(batch)
+        result = quantify(batch, calls, bundle)
+        yield Classified(
+            model=bundle.id,
+            model_sha256=bundle.manifest_sha256,
+            counts=dict(result.counts),
+            measurements=result.measurements,
+            flags=result.flags,
+            elapsed_s=time.process_time() - started,
+        )
+
+    def _decode_raw(
+        self, capture: RawCapture, profile: Profile, dataset: int, extra: tuple[str, ...]
+    ) -> Decoded:
+        table = decode_raw(capture.data, profile, dataset=dataset, limits=self._limits)
+        return Decoded(
+            profile=profile.id,
+            profile_sha256=profile.sha256,
+            events=int(table.values.shape[0]),
+            channels=tuple(column.name for column in table.columns),
+            sample=SampleInfo(simulated=profile.simulated),
+            notes=(*table.notes, *extra),
+        )
+
+    def _classifier(self, bundle: Bundle) -> Classifier:
+        found = self._classifiers.get(bundle.manifest_sha256)
+        if found is None:
+            found = self._classifiers[bundle.manifest_sha256] = Classifier(bundle)
+        return found
+
+
+def _decoded(profile: Profile, batch: CellBatch, extra: tuple[str, ...]) -> Decoded:
+    return Decoded(
+        profile=profile.id,
+        profile_sha256=profile.sha256,
+        events=batch.events,
+        channels=batch.channels,
+        sample=batch.sample,
+        notes=(*batch.notes, *extra),
+    )
+
+
+def _read(task: Task) -> RawCapture:
+    """Read the archived bytes and make sure they are those that were accepted."""
+    try:
+        descriptor = os.open(task.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+            data = file.read()
+    except FileNotFoundError as error:
+        raise _damaged("the file is missing") from error
+    except OSError as error:
+        raise Retryable(
+            f"{Path(task.path).name}: the archived capture cannot be read: {error.strerror}",
+            action="check the disk; reading is tried again",
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != task.sha256:
+        raise _damaged(f"its {len(data)} bytes have SHA-256 {found}")
+    return RawCapture(task.instrument, task.source, task.name, task.sha256, data)
+
+
+def _damaged(what: str) -> Quarantine:
+    return Quarantine(
+        "refused",
+        f"the archived capture is damaged: {what}",
+        action="export the run from the analyzer again: the same bytes repair the archive",
+    )

@@ -1,0 +1,243 @@
+"""The unattended service: open the store, start workers and sources, watch over them, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_daemon import __version__
+from edge_daemon.completeness import is_whole
+from edge_daemon.decode.registry import Registry
+from edge_daemon.dispatcher import Pipeline
+from edge_daemon.errors import EXIT_OK, Fatal, Retryable
+from edge_daemon.health import DiskGuard, Loop, StatusFile, all_moving
+from edge_daemon.log import Event, EventLog
+from edge_daemon.resources import models_dir, profiles_dir
+from edge_daemon.sources.folder import FolderSource, FolderSpec, Handlers, State
+from edge_daemon.store.writer import Store
+from edge_daemon.systemd_notify import Notifier
+from edge_daemon.workers import Plan, WorkerLimits
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from edge_daemon.clock import Clock
+    from edge_daemon.config import Settings, Source
+
+_BEAT_S: Final = 10.0
+_STALL_S: Final = 60.0
+_GRACE_S: Final = 8.0
+
+
+def run_service(settings: Settings, clock: Clock) -> int:
+    """Run until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings
+        Of this box.
+    clock
+        Time for stamps and intervals.
+
+    Returns
+    -------
+    int
+        Exit code 0 after an orderly stop.
+
+    Raises
+    ------
+    Fatal
+        The service cannot do its job; `exit_code` says whether a restart may help.
+    Retryable
+        The data folder cannot be used now.
+    """
+    log = EventLog(settings.log.level)
+    stop = _Stop(log)
+    log.emit(
+        Event.SERVICE_STARTED,
+        version=__version__,
+        box=settings.box.name,
+        sources=len(settings.source),
+        workers=settings.workers.count,
+    )
+    try:
+        with Store.open(settings.box.data_dir, clock) as store:
+            _Service(settings, store, clock, log).run(stop.requested)
+    except (Fatal, Retryable) as error:
+        log.emit(
+            Event.SERVICE_FAILED,
+            error_type=type(error).__name__,
+            exit_code=getattr(error, "exit_code", None),
+        )
+        raise
+    return EXIT_OK
+
+
+def plan_for(settings: Settings) -> Plan:
+    """Where workers look for profiles and models, shipped ones first."""
+    return Plan(
+        profile_dirs=(profiles_dir(), *settings.profiles.extra_dirs),
+        model_dirs=(models_dir(), *settings.models.extra_dirs),
+        max_bytes=settings.limits.max_file_mb << 20,
+    )
+
+
+class _Stop:
+    """Turns SIGTERM and SIGINT into a request to stop."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.requested = threading.Event()
+        self._log = log
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if not self.requested.is_set():
+            self._log.emit(Event.SERVICE_STOPPING, signal=signal.Signals(number).name)
+            self.requested.set()
+
+
+class _Service:
+    """The parts of one running service."""
+
+    def __init__(self, settings: Settings, store: Store, clock: Clock, log: EventLog) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._log = log
+        self._notifier = Notifier()
+        self._status = StatusFile(settings.box.data_dir)
+        self._disk = DiskGuard(settings.box.data_dir, settings.limits.min_free_mb, log)
+        workers = settings.workers
+        self._pipeline = Pipeline(
+            store,
+            plan_for(settings),
+            guard=self._disk.check,
+            limits=WorkerLimits(
+                memory_mb=workers.memory_mb,
+                cpu_s=workers.cpu_s,
+                wall_s=workers.wall_s,
+                tasks=workers.tasks_per_worker,
+            ),
+            count=workers.count,
+            log=log,
+            clock=clock,
+        )
+        self._sources = [self._source(source) for source in settings.source]
+
+    def _source(self, source: Source) -> FolderSource:
+        spec = FolderSpec(
+            name=source.name,
+            instrument=source.instrument,
+            path=source.path,
+            patterns=source.patterns,
+            recursive=source.recursive,
+            settle_s=source.settle_s,
+            stall_s=source.stall_s,
+            rescan_s=source.rescan_s,
+            poll=source.poll,
+            max_bytes=self._settings.limits.max_file_mb << 20,
+        )
+        handlers = Handlers(
+            accept=self._pipeline.accept,
+            refuse=self._pipeline.refuse,
+            complete=is_whole,
+            on_state=self._source_changed,
+        )
+        return FolderSource(spec, handlers, self._clock)
+
+    def run(self, stop: threading.Event) -> None:
+        """Start everything, beat until asked to stop, then stop everything."""
+        resumed = len(self._store.pending())
+        self._pipeline.start()
+        for source in self._sources:
+            source.start()
+        # Ready means: captures are safe from here on. The models load in the workers meanwhile.
+        self._notifier.send("READY=1")
+        self._log.emit(Event.SERVICE_READY, resumed=resumed, profiles=self._check_profiles())
+        watchdog = self._notifier.watchdog_s
+        beat = min(_BEAT_S, watchdog / 3) if watchdog else _BEAT_S
+        try:
+            while True:
+                self._beat()
+                if stop.wait(beat):
+                    return
+        finally:
+            self._notifier.send("STOPPING=1")
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        for source in self._sources:
+            source.stop()
+        self._log.emit(Event.SERVICE_STOPPED, unfinished=self._pipeline.stop(_GRACE_S))
+        self._status.remove()
+
+    def _check_profiles(self) -> int:
+        registry = Registry.load(plan_for(self._settings).profile_dirs)
+        if registry.problems:
+            self._log.emit(
+                Event.PROFILE_REJECTED,
+                error_type=type(registry.problems[0]).__name__,
+                problems=len(registry.problems),
+            )
+        return len(registry.profiles)
+
+    def _beat(self) -> None:
+        """Check on every loop; tell systemd only if all of them moved."""
+        parts: list[Pipeline | FolderSource] = [self._pipeline, *self._sources]
+        for part in parts:
+            try:
+                part.check()
+            except Exception as error:
+                raise _failed(error) from error
+        with contextlib.suppress(Retryable):  # logged by the guard; the sources wait by themselves
+            self._disk.check()
+        try:
+            self._store.ping()
+        except Retryable as error:
+            self._log.on_change("store", "busy", Event.STORE_BUSY, error_type=type(error).__name__)
+        else:
+            self._log.forget("store")
+        self._status.write(self._describe())
+        if all_moving(self._loops(), self._clock.monotonic(), self._log):
+            self._notifier.send("WATCHDOG=1")
+
+    def _loops(self) -> list[Loop]:
+        loops = [Loop("dispatcher", self._pipeline.progressed_at, _STALL_S)]
+        for source in self._sources:
+            spec = source.spec
+            allowance = spec.rescan_s + _STALL_S
+            loops.append(Loop(spec.name, source.progressed_at, allowance, vital=not spec.poll))
+        return loops
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "box": self._settings.box.name,
+            "workers": self._settings.workers.count,
+            "sources": [
+                {"name": source.spec.name, "state": source.state, "reason": source.reason}
+                for source in self._sources
+            ],
+        }
+
+    def _source_changed(self, name: str, state: State, reason: str) -> None:
+        if state == "degraded":
+            self._log.emit(Event.SOURCE_DEGRADED, source=name, error_type=reason)
+        elif state == "paused":
+            self._log.emit(Event.SOURCE_PAUSED, source=name, error_type=reason)
+        else:
+            self._log.emit(Event.SOURCE_WATCHING, source=name, mode=state)
+
+
+def _failed(cause: BaseException) -> Fatal:
+    if isinstance(cause, Fatal):
+        return cause
+    return Fatal(
+        f"a thread of the service ended: {type(cause).__name__}: {cause}",
+        action="see the journal; the service manager starts it again",
+    )
