@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -118,8 +118,9 @@ def keep_decoding(db: Connection, capture_id: int, step: Decoded, stamp: Stamp) 
     )
     if newest is not None and all(newest[key] == value for key, value in row.items()):
         return dict(newest)
-    added = db.execute(insert(decodings).values(row | stamp_row("created", stamp)))
-    return {**row, "id": added.inserted_primary_key[0]}  # type: ignore[index]
+    created = stamp_row("created", stamp)
+    added = db.execute(insert(decodings).values(row | created).returning(decodings.c.id))
+    return {**row, "id": added.scalar_one()}
 
 
 def insert_run(
@@ -139,7 +140,7 @@ def insert_run(
     document = result_document(dict(capture), decoding, row, values, remarks)
     row["digest"] = digest(canonical(document))
     created = stamp_row("created", stamp)
-    run_id = cast("int", db.execute(insert(runs).values(row | created)).inserted_primary_key[0])  # type: ignore[index]
+    run_id: int = db.execute(insert(runs).values(row | created).returning(runs.c.id)).scalar_one()
     for table, content in ((measurements, values), (flags, remarks)):
         if content:
             db.execute(insert(table), [{"run_id": run_id, **item} for item in content])

@@ -149,8 +149,8 @@ def run(db: sqlite3.Connection, key: str) -> dict[str, Any] | None:
     decoding = rows(db, "SELECT * FROM decodings WHERE id = ?", [found.pop("decoding_id")])[0]
     found["intact"] = _is_intact(db, run_id, capture, decoding)
     found["capture"] = _capture(capture)
-    found["channels"] = json.loads(decoding["channels"])
-    found["notes"] = json.loads(decoding["notes"])
+    found["channels"] = _list(decoding["channels"])
+    found["notes"] = _list(decoding["notes"])
     found["sightings"] = rows(
         db, "SELECT * FROM sightings WHERE capture_id = ? ORDER BY id", [found["capture_id"]]
     )
@@ -288,15 +288,24 @@ def _with_parts(db: sqlite3.Connection, found: list[dict[str, Any]]) -> list[dic
             owner = by_id[part.pop("run_id")]
             del part["position"]
             if table == "measurements":
-                part["flags"] = json.loads(part["flags"])
+                part["flags"] = _list(part["flags"])
             owner[table].append(part)
     return found
 
 
 def _capture(row: dict[str, Any]) -> dict[str, Any]:
     row["finished"] = bool(row["finished"])
-    row["reason_candidates"] = json.loads(row["reason_candidates"] or "[]")
+    row["reason_candidates"] = _list(row["reason_candidates"])
     return row
+
+
+def _list(text: str | None) -> list[str]:
+    """List of a JSON column; one that was damaged on the disk must not hide the others."""
+    try:
+        found: list[str] = json.loads(text or "[]")
+    except ValueError:
+        return ["unreadable"]
+    return found
 
 
 def _find(db: sqlite3.Connection, key: str) -> int | None:

@@ -57,6 +57,8 @@ def _open(database: Path) -> sqlite3.Connection:
         f"{database.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
     )
     db.row_factory = sqlite3.Row
+    # A text that was damaged on the disk is shown as such, and does not hide its neighbours.
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
     db.execute("PRAGMA query_only=ON")
     return db
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from edge_daemon.errors import Retryable
@@ -174,18 +174,17 @@ class Store:
         }
 
         def work(db: Connection) -> Acceptance:
-            added = db.execute(
-                upsert(captures).values(row).on_conflict_do_nothing().returning(captures.c.id)
-            ).scalar_one_or_none()
-            if added is not None:
-                return Acceptance(added, new=True)
+            # Looked up first: an insert that hits a conflict would use up a sequence number.
             known = db.execute(
                 select(captures.c.id).where(
                     captures.c.instrument == row["instrument"],
                     captures.c.sha256 == row["sha256"],
                 )
-            ).scalar_one()
-            return Acceptance(known, new=False, sighted=sight(db, known, row, stamp))
+            ).scalar_one_or_none()
+            if known is not None:
+                return Acceptance(known, new=False, sighted=sight(db, known, row, stamp))
+            added = db.execute(insert(captures).values(row).returning(captures.c.id))
+            return Acceptance(added.scalar_one(), new=True)
 
         return self._do(work)
 
