@@ -20,7 +20,7 @@ SECTIONS = {
         "demo": Entry("demo:demo", "Try everything with a simulated analyzer."),
         "run": Entry("operate:run", "Run the service."),
         "process": Entry("operate:process", "Analyse files or folders once."),
-        "status": Entry("operate:status", "Say whether the box is well."),
+        "status": Entry("status:status", "Say whether the box is well."),
         "config": Entry("operate:config", "Write, check or describe the configuration."),
         "completion": Entry("operate:completion", "Print a shell completion script."),
     },

@@ -226,6 +226,23 @@ def _plain_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+def growing(columns: Sequence[Column], widths: Sequence[int], record: Record | None) -> None:
+    """Write the heading (None) or one row of a table whose later rows are not known yet."""
+    parts = []
+    for column, space in zip(columns, widths, strict=True):
+        text = column.heading if record is None else cell_text(column.cell(record))
+        pad = " " * (space - width(text))
+        shown = click.style(text, bold=True) if record is None else _coloured(text)
+        parts.append(f"{pad}{shown}" if column.right else f"{shown}{pad}")
+    click.echo("  ".join(parts).rstrip())
+    sys.stdout.flush()
+
+
+def _coloured(text: str) -> str:
+    colour = _COLOURS.get(text)
+    return click.style(text, fg=colour) if colour else text
+
+
 def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -237,21 +254,11 @@ def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
         )
     for row in rows:
         # Text, not str: a name with square brackets is not markup.
-        table.add_row(*(Text(text, style=_style(text)) for text in row))
+        table.add_row(*(Text(text, style=_COLOURS.get(text, "")) for text in row))
     _console().print(table)
 
 
-_STYLES: Final = {
-    "OK": "green",
-    "Review": "yellow",
-    "Failed": "bold red",
-    SIMULATED: "magenta",
-    NOT_REPORTED: "dim",
-}
-
-
-def _style(text: str) -> str:
-    return _STYLES.get(text, "")
+_COLOURS: Final = {"OK": "green", "Review": "yellow", "Failed": "red", SIMULATED: "magenta"}
 
 
 def _console(*, stderr: bool = False) -> Any:
@@ -262,8 +269,7 @@ def _console(*, stderr: bool = False) -> Any:
 
 def headline(text: str, word: str) -> None:
     """Write one line whose first word carries the verdict's colour in a terminal."""
-    colours = {"OK": "green", "Review": "yellow", "Failed": "red"}
-    click.echo(click.style(printable(text), fg=colours.get(word), bold=True))
+    click.echo(click.style(printable(text), fg=_COLOURS.get(word), bold=True))
 
 
 @contextlib.contextmanager

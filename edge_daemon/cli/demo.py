@@ -1,0 +1,296 @@
+"""The whole path without an analyzer: a simulated one drops files, the real service works."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from edge_daemon import errors
+from edge_daemon.cli import options, output, report
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from edge_daemon.cli.output import Record
+
+ANIMALS: Final = ("dog", "cat", "horse")
+_COHORT: Final = 6
+_PATIENCE_S: Final = 120.0
+_POLL_S: Final = 0.1
+_STOP_S: Final = 20.0
+_EXPORT: Final = "export"
+_CONFIG: Final = "demo.toml"
+_SETTINGS: Final = """\
+# Clinic of `edge-daemon demo`: every value in it is SIMULATED.
+[box]
+name = "demo"
+data_dir = "."
+
+[[source]]
+name = "simulated-analyzer"
+path = "export"
+settle_s = 0.2
+rescan_s = 2
+
+[log]
+level = "warning"
+"""
+
+
+@click.command()
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="End after N samples.")
+@click.option("--once", is_flag=True, help="Analyse a small cohort and end.")
+@click.option(
+    "--events",
+    type=click.IntRange(min=200, max=1_000_000),
+    default=20_000,
+    show_default=True,
+    metavar="N",
+    help="Cells in each sample.",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Time between two samples; default 3 in a terminal, otherwise 0.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the demo's clinic in this folder, new or of an earlier demo.",
+)
+@options.json_option
+def demo(
+    samples: int | None,
+    once: bool,
+    events: int,
+    every: float | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Try everything without an analyzer.
+
+    A simulated analyzer exports runs of simulated dogs, cats and horses into a folder; the real
+    service takes them in; each result is shown as it appears. In a terminal it goes on until
+    Ctrl-C. Every value is marked SIMULATED for ever and is never sent as clinical.
+    """
+    endless = sys.stdout.isatty() and not (samples or once or as_json)
+    total = None if endless else samples or _COHORT
+    pause = every if every is not None else 3.0 * endless
+    folder = _clinic(data_dir)
+    show = _Show(as_json=as_json)
+    show.begin(folder, total)
+    with _service(folder) as service:
+        analyzer = Analyzer(folder / _EXPORT, events)
+        with contextlib.suppress(KeyboardInterrupt):
+            for record in play(folder, service, analyzer, total, pause):
+                show.result(record)
+    show.end(folder)
+
+
+def _clinic(data_dir: Path | None) -> Path:
+    """Make the demo's folder; one that holds anything else is left alone."""
+    if data_dir is None:
+        folder = Path(tempfile.mkdtemp(prefix="edge-daemon-demo-"))
+    else:
+        folder = data_dir.expanduser().absolute()
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / _CONFIG).is_file():
+            raise errors.Fatal(
+                f"{folder}: not empty, and not of an earlier demo",
+                action="Give a new folder: simulated results do not belong among a clinic's.",
+            )
+    (folder / _EXPORT).mkdir(parents=True, exist_ok=True)
+    (folder / _CONFIG).write_text(_SETTINGS, encoding="utf-8")
+    return folder
+
+
+@contextlib.contextmanager
+def _service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the real service on the clinic, as systemd would, and stop it in the end."""
+    command = [sys.executable, "-m", "edge_daemon.cli", "run", "--config", str(folder / _CONFIG)]
+    environment = {k: v for k, v in os.environ.items() if k != options.DATA_VARIABLE}
+    log = (folder / "service.log").open("w+", encoding="utf-8")
+    # A session of its own: Ctrl-C is for the demo, which then stops the service in order.
+    service = subprocess.Popen(  # noqa: S603 this program, with our own arguments
+        command, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        yield service
+    finally:
+        service.terminate()
+        try:
+            service.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            service.kill()
+            service.wait()
+        log.close()
+
+
+class Analyzer:
+    """A simulated analyzer that exports one run after the other.
+
+    Parameters
+    ----------
+    export
+        Its export folder; runs that are there already are not made again.
+    events
+        Cells in each run.
+    """
+
+    def __init__(self, export: Path, events: int) -> None:
+        self._export = export
+        self._events = events
+        self._numbers = itertools.count(sum(1 for _ in export.glob("*.fcs")))
+
+    def run(self) -> None:
+        """Measure the next animal and export its file, complete at once."""
+        from edge_daemon.simulator.cohort import sample
+
+        index = next(self._numbers)
+        animal = ANIMALS[index % len(ANIMALS)]
+        acquired = sample(index, events=self._events, seed=1, species=(animal,))
+        part = self._export / f".{acquired.name}.part"
+        part.write_bytes(acquired.data)
+        part.replace(self._export / acquired.name)
+
+
+def play(
+    folder: Path,
+    service: subprocess.Popen[bytes],
+    analyzer: Analyzer,
+    total: int | None,
+    pause: float,
+) -> Iterator[Record]:
+    """Let the analyzer run and yield each result as the service has stored it.
+
+    Raises
+    ------
+    Fatal
+        The service ended, set a capture aside, or gave no result for two minutes.
+    """
+    exported = shown = 0
+    with _reading(folder) as db:
+        earlier = _fresh(db, 0) if db else []
+    seen = earlier[-1]["id"] if earlier else 0
+    due = last = time.monotonic()
+    while total is None or shown < total:
+        now = time.monotonic()
+        if now >= due and (total is None or exported < total):
+            analyzer.run()
+            exported += 1
+            due = now + pause
+        with _reading(folder) as db:
+            fresh = _fresh(db, seen) if db else []
+        for record in fresh:
+            seen, last = record["id"], now
+            shown += 1
+            yield record
+        if service.poll() is not None or now - last > _PATIENCE_S:
+            raise _stuck(folder, service)
+        if not fresh:
+            time.sleep(_POLL_S)
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open the clinic's database, or None while the service has not made it yet."""
+    from edge_daemon.store import queries
+
+    try:
+        db = queries.connect(folder)
+    except errors.EdgeError:
+        yield None
+        return
+    with contextlib.closing(db):
+        yield db
+
+
+def _fresh(db: sqlite3.Connection, seen: int) -> list[Record]:
+    from edge_daemon.store import queries
+
+    found = queries.results(db, limit=100)
+    return [r for r in reversed(found) if r["id"] > seen]
+
+
+def _stuck(folder: Path, service: subprocess.Popen[bytes]) -> errors.Fatal:
+    """Say why no further result will come, with the service's last words."""
+    code = service.poll()
+    what = "gave no result for two minutes" if code is None else f"ended with exit code {code}"
+    log = (folder / "service.log").read_text(encoding="utf-8", errors="replace")
+    last = "\n".join(log.splitlines()[-3:])
+    return errors.Fatal(
+        f"the service {what}\n{last}".rstrip(),
+        action=f"`edge-daemon quarantine --data-dir {folder}` says what was set aside; "
+        f"the service's log is {folder / 'service.log'}.",
+    )
+
+
+_COLUMNS: Final = (
+    output.Column("sample", "Sample", lambda r: r["sample_id"]),
+    output.Column("species", "Species", lambda r: r["species"]),
+    output.Column("status", "Status", report.headline),
+    *(output.measurement_column(code) for code in output.LISTED),
+    output.Column("events", "Cells", lambda r: f"{r['events']:,}", right=True),
+    output.Column("simulated", "Mark", output.simulated_mark),
+)
+_WIDTHS: Final = (8, 7, 6, 8, 12, 8, 12, 7, 9)
+
+
+@dataclass
+class _Show:
+    """What the person sees: a table that grows, or one JSON document at the end."""
+
+    as_json: bool
+    results: list[Record] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def begin(self, folder: Path, total: int | None) -> None:
+        if self.as_json:
+            return
+        output.say(f"{output.SIMULATED}: no animal, no analyzer; every value below is made up.")
+        end = f"{total} samples" if total else "Ctrl-C ends it"
+        output.say(f"Simulated analyzer → {folder / _EXPORT} → edge-daemon run ({end})\n")
+        output.growing(_COLUMNS, _WIDTHS, None)
+
+    def result(self, record: Record) -> None:
+        self.results.append(record)
+        if not self.as_json:
+            output.growing(_COLUMNS, _WIDTHS, record)
+
+    def end(self, folder: Path) -> None:
+        seconds = time.monotonic() - self.started
+        if self.as_json:
+            output.emit_json(
+                {
+                    "simulated": True,
+                    "data_dir": str(folder),
+                    "seconds": seconds,
+                    "results": self.results,
+                }
+            )
+            return
+        verdicts = Counter(report.headline(r) for r in self.results)
+        verdict = ", ".join(f"{n} {word}" for word, n in verdicts.items()) or "none"
+        cells = sum(r["events"] for r in self.results)
+        output.say(
+            f"\n{len(self.results)} {output.SIMULATED} results ({verdict}), {cells:,} cells, "
+            f"{seconds:.0f} s. Look at them:"
+        )
+        output.say(f"  edge-daemon results --data-dir {folder}")
+        if self.results:
+            key = self.results[-1]["sample_id"]
+            output.say(f"  edge-daemon show {key} --data-dir {folder}")
+        output.say(f"Remove them: rm -r {folder}")

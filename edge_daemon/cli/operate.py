@@ -1,0 +1,240 @@
+"""Commands for whoever runs the box: service, one-shot analysis, status, configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from edge_daemon import errors
+from edge_daemon.cli import options, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edge_daemon.cli.output import Form, Record
+
+PROCESS_KEYS: Final = (
+    "file", "sha256", "status", "reason", "profile", "model", "events", "counts",
+    "measurements", "flags",
+)  # fmt: skip
+"""Keys of one object of ``process --json``; other software relies on exactly these."""
+
+_config_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    "config_file",
+    type=_config_file,
+    envvar=options.CONFIG_VARIABLE,
+    default=options.DEFAULT_CONFIG,
+    show_default=True,
+    show_envvar=True,
+    help="Configuration file.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar=options.DATA_VARIABLE,
+    metavar="DIR",
+    help=f"Use this folder instead of the configured one (environment {options.DATA_VARIABLE}).",
+)
+def run(config_file: Path, data_dir: Path | None) -> int:
+    """Run the service until SIGTERM or Ctrl-C.
+
+    Watches the configured folders, analyses what arrives and keeps the results. Logs one JSON
+    object a line on stderr.
+    """
+    from edge_daemon.clock import SystemClock
+    from edge_daemon.config import load_config
+    from edge_daemon.service import run_service
+
+    settings = load_config(config_file)
+    if data_dir is not None:
+        box = settings.box.model_copy(update={"data_dir": data_dir.expanduser().absolute()})
+        settings = settings.model_copy(update={"box": box})
+    return run_service(settings, SystemClock())
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.data_dir_option
+@click.option("--profile", "profile_id", metavar="ID", help="Decode with this profile.")
+@click.option(
+    "--dataset",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Data set of files that hold several.",
+)
+@click.option("--replay", is_flag=True, help="Analyse again what has a result already.")
+@options.json_option
+def process(
+    paths: tuple[Path, ...],
+    data_dir: Path,
+    profile_id: str | None,
+    dataset: int,
+    replay: bool,
+    as_json: bool,
+) -> int:
+    """Analyse files or folders once and store the results.
+
+    With --json: one object a capture and line, in the order of the files. Exit code 3 when a
+    capture could not be used; the others are analysed all the same.
+    """
+    from edge_daemon.pipeline import process_files
+
+    how = output.form(as_json=as_json)
+    options.existing(paths)
+    with output.progress("Analysing", how) as advance:
+        captures = process_files(
+            paths,
+            data_dir=data_dir,
+            profile_id=profile_id,
+            dataset=dataset,
+            replay=replay,
+            progress=advance,
+        )
+        records = list(_streamed(captures, how))
+    if not records:
+        output.say("No captures found: no file matched the patterns of the instrument profiles.")
+    elif how != "json":
+        _process_table(records, how, data_dir)
+    bad = sum(record["status"] not in ("classified", "decoded") for record in records)
+    return errors.EXIT_WARNINGS if bad else errors.EXIT_OK
+
+
+def _streamed(captures: Iterator[Record], how: Form) -> Iterator[Record]:
+    for record in captures:
+        if how == "json":
+            output.emit_line({key: record.get(key) for key in PROCESS_KEYS})
+        yield record
+
+
+def _process_table(records: list[Record], how: Form, data_dir: Path) -> None:
+    column = output.Column
+    columns = (
+        column("file", "File", lambda r: Path(r["file"]).name),
+        column("status", "Status", lambda r: r["status"]),
+        column("simulated", "", output.simulated_mark),
+        column("profile", "Profile", lambda r: r["profile"]),
+        column("events", "Events", lambda r: r["events"], right=True),
+        *(output.measurement_column(code) for code in output.LISTED),
+    )
+    if any(output.simulated_mark(r) for r in records):
+        columns = tuple(
+            column("simulated", "Mark", output.simulated_mark) if c.name == "simulated" else c
+            for c in columns
+        )
+    output.listing(columns, records, how, empty="")
+    for record in records:
+        if record["reason"]:
+            output.say(f"\n{record['file']}: {record['reason']['message']}")
+            if record["reason"]["action"]:
+                output.say(f"→ {record['reason']['action']}")
+    output.say(f"\nMore: edge-daemon results --data-dir {data_dir}")
+
+
+@click.group()
+def config() -> None:
+    """Write, check or describe the configuration."""
+
+
+@config.command("init")
+@click.argument("file", type=_config_file, required=False)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def config_init(file: Path | None, force: bool) -> None:
+    """Write a commented configuration to FILE, or to stdout."""
+    from edge_daemon.config import default_config_text
+
+    text = default_config_text()
+    if file is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise errors.Fatal(
+            f"{file}: exists already and was not changed",
+            action="Give another name, or --force to replace it.",
+        ) from None
+    output.say(
+        f"Wrote {file}. Set [[source]] path to the analyzer's export folder, then run "
+        f"`edge-daemon config check {file}`."
+    )
+
+
+@config.command("check")
+@click.argument(
+    "file",
+    type=_config_file,
+    envvar=options.CONFIG_VARIABLE,
+    default=options.DEFAULT_CONFIG,
+)
+@options.json_option
+def config_check(file: Path, as_json: bool) -> int:
+    """Check FILE and list every problem with its key; exit code 78 when there are any.
+
+    FILE defaults to the environment's EDGE_DAEMON_CONFIG, then /etc/edge-daemon/config.toml.
+    """
+    from edge_daemon.config import ConfigError, load_config
+
+    try:
+        settings = load_config(file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        problems = [{"key": p.key, "value": p.value, "message": p.message} for p in error.problems]
+        output.emit_json({"file": str(file), "ok": False, "problems": problems})
+        return error.exit_code
+    missing = [s for s in settings.source if not s.path.is_dir()]
+    if as_json:
+        problems = [
+            {"key": f"source.{s.name}.path", "value": str(s.path), "message": "no such folder"}
+            for s in missing
+        ]
+        output.emit_json({"file": str(file), "ok": True, "problems": problems})
+    else:
+        _describe(settings, file)
+        for source in missing:
+            output.say(f"{source.path}: no such folder; {source.name!r} waits until it appears.")
+    return errors.EXIT_WARNINGS if missing else errors.EXIT_OK
+
+
+def _describe(settings: Any, file: Path) -> None:
+    click.echo(f"{file}: ok")
+    click.echo(f"data       {settings.box.data_dir}")
+    for source in settings.source:
+        patterns = ", ".join(source.patterns)
+        click.echo(f"source     {source.name}: {source.path} ({patterns})")
+    click.echo(f"workers    {settings.workers.count} × {settings.workers.memory_mb} MB")
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    from edge_daemon.config import json_schema
+
+    output.emit_json(json_schema())
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for a shell.
+
+    For bash: edge-daemon completion bash > ~/.local/share/bash-completion/completions/edge-daemon
+    """
+    from click.shell_completion import get_completion_class
+
+    from edge_daemon.cli import COMPLETE_VARIABLE, PROGRAM, cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, PROGRAM, COMPLETE_VARIABLE).source())

@@ -1,0 +1,291 @@
+"""How one result reads: columns of listings, the full report, the quarantine list."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from edge_daemon.cli import output
+from edge_daemon.cli.output import Column, printable
+from edge_daemon.records import MEASUREMENT_CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edge_daemon.cli.output import Form, Record
+
+HEADLINES: Final = {"ok": "OK", "review": "Review", "invalid": "Failed"}
+SEVERITIES: Final = {"info": "Note", "review": "Review", "invalid": "Failed"}
+CLASS_NAMES: Final = {
+    "pure_rbc": "red cells",
+    "reticulocyte": "reticulocytes",
+    "clumped_rbc": "clumped red cells",
+    "platelet": "platelets",
+    "other": "other events",
+}
+_CLOCKS: Final = {
+    "synchronised": "clock synchronised",
+    "unsynchronised": "clock NOT synchronised: the time may be wrong",
+    "unknown": "clock state unknown",
+}
+
+
+def local_time(wall: str | None) -> str:
+    """Show a stored UTC moment as local date and minute; anything else as it is."""
+    if not wall:
+        return ""
+    try:
+        return datetime.fromisoformat(wall).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return wall
+
+
+def patient(record: Mapping[str, Any]) -> str:
+    """Name and id of the patient, as far as the instrument said."""
+    name, key = record["patient_name"], record["patient_id"]
+    return f"{name} ({key})" if name and key else name or key or ""
+
+
+def headline(record: Mapping[str, Any]) -> str:
+    """Return OK, Review or Failed."""
+    return HEADLINES[record["status"]]
+
+
+def reason(record: Mapping[str, Any]) -> str:
+    """Say why the headline is not OK: the messages of the gravest flags."""
+    return "; ".join(
+        f["message"].rstrip(".") for f in record["flags"] if f["severity"] == record["status"]
+    )
+
+
+def listing_columns(records: Sequence[Record]) -> tuple[Column, ...]:
+    """Columns of `results`; the mark of simulated results only where there are any."""
+    mark = "Mark" if any(r["simulated"] for r in records) else ""
+    flags = "Flags" if any(_flag_codes(r) for r in records) else ""
+    return (
+        Column("run", "Run", lambda r: r["id"], right=True),
+        Column("analysed", "Analysed", lambda r: local_time(r["created_wall"])),
+        Column("sample", "Sample", lambda r: r["sample_id"]),
+        Column("patient", "Patient", patient),
+        Column("species", "Species", lambda r: r["species"] or "unknown"),
+        Column("status", "Status", headline),
+        Column("simulated", mark, output.simulated_mark),
+        *(output.measurement_column(code) for code in output.LISTED),
+        Column("flags", flags, _flag_codes),
+    )
+
+
+def _flag_codes(record: Mapping[str, Any]) -> str:
+    return " ".join(f["code"] for f in record["flags"] if f["severity"] != "info")
+
+
+_WHO: Final = ("id", "sample_id", "patient_id", "patient_name", "species", "breed")
+_ORIGIN: Final = (
+    "acquired_at", "created_wall", "created_clock", "instrument", "name", "sha256", "profile",
+    "model", "events",
+)  # fmt: skip
+
+
+def export_columns() -> tuple[Column, ...]:
+    """Columns of the CSV export; always the same, whatever the results hold."""
+    return (
+        *(_field(key) for key in _WHO),
+        Column("simulated", "Mark", output.simulated_mark),
+        Column("status", "Status", headline),
+        Column("flags", "Flags", lambda r: " ".join(f["code"] for f in r["flags"])),
+        *(_field(key) for key in _ORIGIN),
+        *(column for code in MEASUREMENT_CODES for column in _value_columns(code)),
+    )
+
+
+def _field(key: str) -> Column:
+    return Column(key, key, lambda r: r[key])
+
+
+def _value_columns(code: str) -> tuple[Column, ...]:
+    def found(record: Record) -> Mapping[str, Any]:
+        empty = {"code": code, "value": None, "low": None, "high": None, "unit": None}
+        return next((m for m in record["measurements"] if m["code"] == code), empty)
+
+    def value(record: Record) -> str:
+        measured = found(record)
+        return output.measurement(measured) if measured["unit"] else ""
+
+    return (
+        Column(code, code, value),
+        Column(f"{code}_unit", code, lambda r: found(r)["unit"]),
+        Column(f"{code}_low", code, lambda r: output.number(code, found(r)["low"])),
+        Column(f"{code}_high", code, lambda r: output.number(code, found(r)["high"])),
+    )
+
+
+def write(record: Record, how: Form) -> None:
+    """Write the full report of one run."""
+    word = headline(record)
+    output.headline(f"{word}: {reason(record) or 'no flag asks for a look'}", word)
+    if not record["intact"]:
+        output.headline("This result was changed after it was stored: do not use it.", "Failed")
+    if record["simulated"]:
+        click.echo(click.style(f"{output.SIMULATED}: not a patient's result", fg="magenta"))
+    _pairs(_identity(record))
+    click.echo()
+    output.listing(_MEASUREMENTS, record["measurements"], how, empty="No measurements.")
+    _write_flags(record["flags"])
+    _write_counts(record["counts"])
+    click.echo("\nWhere it comes from")
+    _pairs(_provenance(record))
+
+
+def _pairs(rows: Sequence[tuple[str, str]]) -> None:
+    for label, text in rows:
+        if text:
+            click.echo(f"{label:<11}{printable(text)}")
+
+
+def _identity(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    animal = ", ".join(filter(None, (record["species"] or "species unknown", record["breed"])))
+    analyzer = " ".join(
+        filter(
+            None,
+            (
+                record["instrument_model"] or record["instrument"],
+                record["instrument_serial"] and f"serial {record['instrument_serial']}",
+                record["firmware"] and f"firmware {record['firmware']}",
+            ),
+        )
+    )
+    received = record["capture"]
+    clock = _CLOCKS.get(received["received_clock"], received["received_clock"])
+    return [
+        ("Sample", record["sample_id"] or "not given"),
+        ("Patient", patient(record) or "not given"),
+        ("Species", animal),
+        ("Analyzer", analyzer),
+        (
+            "Measured",
+            f"{record['acquired_at']} (analyzer's clock)" if record["acquired_at"] else "",
+        ),
+        ("Received", f"{local_time(received['received_wall'])} ({clock})"),
+    ]
+
+
+_MEASUREMENTS: Final = (
+    Column("code", "Measurement", lambda m: m["code"]),
+    Column("value", "Value", output.measurement, right=True),
+    Column("unit", "Unit", lambda m: output.unit(m["unit"]) if m["value"] is not None else ""),
+    Column(
+        "interval",
+        "95 % interval",
+        lambda m: output.interval(m["code"], m["low"], m["high"]),
+        right=True,
+    ),
+    Column("method", "Method", lambda m: m["method"]),
+    Column("flags", "Flags", lambda m: " ".join(m["flags"])),
+)
+
+
+def _write_flags(flags: Sequence[Mapping[str, Any]]) -> None:
+    if flags:
+        click.echo("\nFlags")
+    for flag in flags:
+        click.echo(printable(f"{SEVERITIES[flag['severity']]:<7}{flag['code']}: {flag['message']}"))
+        if flag["action"]:
+            click.echo(printable(f"       → {flag['action']}"))
+
+
+def _write_counts(counts: Mapping[str, int]) -> None:
+    total = sum(counts.values())
+    click.echo(f"\nCells ({total:,} events)")
+    for key, name in CLASS_NAMES.items():
+        share = 100 * counts[key] / total if total else 0.0
+        click.echo(f"{name:<17}{counts[key]:>10,}{share:>8.2f} %")
+
+
+def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("Run", f"{record['id']}{_other_runs(record)}"),
+        ("Profile", f"{record['profile']}  sha256 {record['profile_sha256']}"),
+        ("Model", f"{record['model']}  sha256 {record['model_sha256']}"),
+        ("File", f"{record['name']}  sha256 {record['sha256']}"),
+    ]
+    rows += [
+        ("Seen also", f"{s['name']} through {s['source']}, {local_time(s['seen_wall'])}")
+        for s in record["sightings"]
+    ]
+    return rows + [("Note", note) for note in record["notes"]]
+
+
+def _other_runs(record: Mapping[str, Any]) -> str:
+    others = ", ".join(str(r["id"]) for r in record["other_runs"])
+    return f" (the same capture also has run {others})" if others else ""
+
+
+def set_aside(captures: Sequence[Record], refusals: Sequence[Record]) -> list[Record]:
+    """Bring captures in quarantine and refused files into one form: captures, then refusals."""
+    found = [
+        {
+            "kind": "capture",
+            "capture_id": c["id"],
+            "when": c["received_wall"],
+            "name": c["name"],
+            "source": c["source"],
+            "sha256": c["sha256"],
+            "times": 1,
+            "reason": {
+                "code": c["reason_code"],
+                "message": c["reason_message"],
+                "action": c["reason_action"],
+                "candidates": c["reason_candidates"],
+            },
+        }
+        for c in captures
+    ]
+    refused = [
+        {
+            "kind": "refusal",
+            "capture_id": None,
+            "when": r["last_wall"],
+            "name": r["name"],
+            "source": r["source"],
+            "sha256": None,
+            "times": r["times"],
+            "reason": {
+                "code": r["code"],
+                "message": r["message"],
+                "action": r["action"],
+                "candidates": [],
+            },
+        }
+        for r in refusals
+    ]
+    return found + refused
+
+
+QUARANTINE_COLUMNS: Final = (
+    Column("when", "When", lambda r: r["when"]),
+    Column("kind", "Kind", lambda r: r["kind"]),
+    Column("name", "File", lambda r: r["name"]),
+    Column("source", "Source", lambda r: r["source"]),
+    Column("code", "Reason", lambda r: r["reason"]["code"]),
+    Column("message", "Message", lambda r: r["reason"]["message"]),
+    Column("action", "What to do", lambda r: r["reason"]["action"]),
+    Column("times", "Times", lambda r: r["times"]),
+    Column("sha256", "sha256", lambda r: r["sha256"]),
+)
+
+
+def write_quarantine(records: Sequence[Record]) -> None:
+    """Write one paragraph for each: sentences do not fit into columns."""
+    for index, record in enumerate(records):
+        why = record["reason"]
+        click.echo("\n" * (index > 0), nl=False)
+        times = f", {record['times']} times" if record["times"] > 1 else ""
+        when = local_time(record["when"])
+        click.echo(printable(f"{when}  {record['name']}  [{why['code']}{times}]"))
+        click.echo(printable(f"  {why['message']}"))
+        if why["action"]:
+            click.echo(printable(f"  → {why['action']}"))
+        if why["candidates"]:
+            click.echo(printable(f"  Near: {', '.join(why['candidates'])}"))
