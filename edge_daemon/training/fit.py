@@ -1,0 +1,145 @@
+"""Train both stages on a cohort of runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_daemon.training import idec, vade
+from edge_daemon.training.graphs import CLIP, Network
+from edge_daemon.training.sampling import CELLS_PER_RUN, scaling, stack, thin
+from edge_daemon.training.soft_labels import (
+    chance_rate,
+    expected_platelets,
+    holds_several,
+    start_stage1,
+    start_stage2,
+)
+from edge_daemon.training.trainer import Report, Schedule, posteriors, train
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edge_daemon.training.data import Cohort, Run
+    from edge_daemon.training.network import Cells
+
+    Floats = NDArray[np.float32]
+
+VALIDATION_SHARE: Final = 0.15
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Two trained stages and what the cohort taught about them.
+
+    Attributes
+    ----------
+    networks
+        Stage 1 and stage 2.
+    priors
+        Class frequencies of the training cohort, per stage.
+    validation
+        Indices of runs that no gradient came from.
+    history
+        Validation loss by stage and epoch.
+    """
+
+    networks: tuple[Network, Network]
+    priors: tuple[tuple[float, ...], tuple[float, ...]]
+    validation: tuple[int, ...]
+    history: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class _Thinned:
+    """Chosen cells of one run."""
+
+    run: Run
+    index: NDArray[np.intp]
+    weight: Floats
+    logs: Floats
+
+
+def fit(
+    cohort: Cohort, *, seed: int, schedule: Schedule | None = None, report: Report | None = None
+) -> Fitted:
+    """Train stage 1, then stage 2 on the cells that stage 1 calls red.
+
+    Parameters
+    ----------
+    cohort
+        Runs with their reported values.
+    seed
+        Same seed, same machine, same cohort: same networks.
+    schedule
+        How long and how hard; the default is what ships.
+    report
+        Called after every epoch.
+    """
+    plan = schedule or Schedule()
+    rng = np.random.default_rng(seed)
+    count = len(cohort.runs)
+    validation = np.sort(rng.permutation(count)[: max(2, round(VALIDATION_SHARE * count))])
+    thinned = [_thin(run, rng) for run in cohort.runs]
+    shift, scale = scaling([t.logs for t in thinned], [t.weight for t in thinned])
+    x = [np.clip((t.logs - shift) * scale, -CLIP, CLIP) for t in thinned]
+
+    cells1 = _stage1_cells(cohort, thinned, x)
+    stage1 = train(idec.STAGE, cells1, validation, plan, rng, report)
+    red = posteriors(idec.STAGE, stage1.params, cells1)
+    cells2 = _stage2_cells(cohort, thinned, x, red[..., 0])
+    stage2 = train(vade.STAGE, cells2, validation, plan, rng, report)
+    kinds = posteriors(vade.STAGE, stage2.params, cells2)
+    return Fitted(
+        networks=(
+            idec.export(stage1.params, shift, scale),
+            vade.export(stage2.params, shift, scale),
+        ),
+        priors=(_frequencies(red, cells1.weight), _frequencies(kinds, cells2.weight)),
+        validation=tuple(int(i) for i in validation),
+        history={"stage1": stage1.history, "stage2": stage2.history},
+    )
+
+
+def _thin(run: Run, rng: np.random.Generator) -> _Thinned:
+    logs = run.logs
+    index, weight = thin(logs, CELLS_PER_RUN, rng)
+    return _Thinned(run, index, weight, logs[index])
+
+
+def _stage1_cells(cohort: Cohort, thinned: Sequence[_Thinned], x: Sequence[Floats]) -> Cells:
+    rate = chance_rate(cohort)
+    return stack(
+        x,
+        [t.weight for t in thinned],
+        [start_stage1(t.run, cohort.channels, rate)[t.index] for t in thinned],
+        [(np.nan, expected_platelets(t.run), np.nan) for t in thinned],
+    )
+
+
+def _stage2_cells(
+    cohort: Cohort, thinned: Sequence[_Thinned], x: Sequence[Floats], red: Floats
+) -> Cells:
+    """Stage 2 sees the same cells, each weighted by its probability of being red."""
+    start, weight, target = [], [], []
+    for row, t in enumerate(thinned):
+        weight.append(t.weight * red[row, : len(t.index)])
+        several = holds_several(t.run.logs, cohort.channels)[t.index]
+        percent = t.run.reference.retic_pct
+        singles = float(weight[-1][~several].sum())
+        expected = np.nan if percent is None else percent / 100 * singles
+        start.append(start_stage2(t.logs, cohort.channels, weight[-1], several, expected))
+        target.append((np.nan, expected, np.nan))
+    return stack(x, weight, start, target)
+
+
+def _frequencies(posterior: Floats, weight: Floats) -> tuple[float, ...]:
+    """Mean class frequency over runs, each run weighing the same; never quite zero."""
+    sums = np.einsum("rc,rck->rk", weight, posterior)
+    mean = (sums / sums.sum(axis=1, keepdims=True)).mean(axis=0)
+    mean = np.maximum(mean, 1e-4)
+    return tuple(float(v) for v in mean / mean.sum())

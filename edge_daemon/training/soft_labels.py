@@ -1,0 +1,149 @@
+"""Soft class probabilities to start from, and expected counts to regress on.
+
+Nobody labels a cell. A run's reported platelet count says how many of its events are platelets;
+ranking the events by a physical quantity says which ones first: the smallest events are debris,
+then platelets; the widest of the large ones are cells that passed together by chance; the
+brightest red cells are reticulocytes. The ranking is only a start, which training leaves behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edge_daemon.training.data import Cohort, Run
+
+    Floats = NDArray[np.float32]
+
+CONFIDENCE: Final = 0.9
+"""Probability of the class that the ranking says; the others share the rest."""
+MULTIPLE: Final = float(np.log(1.45))
+"""Log extinction area over the red-cell peak from which an event holds several cells."""
+WHITE_CELL_DYE: Final = float(np.log(15.0))
+"""Log fluorescence over the red-cell peak that reticulocytes of normal size do not reach."""
+RETIC_DYE: Final = float(np.log(3.0))
+"""Log fluorescence over the red-cell peak used where no reticulocyte value was reported."""
+
+
+def spread(values: Floats) -> tuple[float, float]:
+    """Lower and upper SD of the red-cell peak of a log channel, from its own quantiles."""
+    near = values[np.abs(values) < 0.7]
+    low, middle, high = np.quantile(near, [0.159, 0.5, 0.841])
+    return float(middle - low), float(high - middle)
+
+
+def chance_rate(cohort: Cohort) -> float:
+    """Coincidences per event and per event/µL of diluted sample.
+
+    Chance doublets grow with the concentration, antibody clumps do not; the runs with the
+    fewest large events for their concentration have practically no clumps.
+    """
+    rates = [
+        holds_several(run.logs, cohort.channels).mean() / (run.events / run.reference.volume_ul)
+        for run in cohort.runs
+    ]
+    return float(np.quantile(rates, 0.15))
+
+
+def holds_several(logs: Floats, channels: Sequence[str]) -> NDArray[np.bool_]:
+    """Mark events whose extinction is that of more than one red cell: bool ``(events,)``."""
+    area = logs[:, channels.index("EXT.A")]
+    mask: NDArray[np.bool_] = area > max(MULTIPLE, 3.0 * spread(area)[1])
+    return mask
+
+
+def start_stage1(run: Run, channels: Sequence[str], per_event: float) -> Floats:
+    """Red cell, platelet, other: ``(events, 3)``.
+
+    Parameters
+    ----------
+    run
+        One run.
+    channels
+        Names of its columns.
+    per_event
+        `chance_rate` of the cohort.
+    """
+    logs = run.logs
+    area = logs[:, channels.index("EXT.A")]
+    label = np.zeros(run.events, dtype=np.intp)
+    order = np.argsort(area, kind="stable")
+    small = int((area < -max(3.5 * spread(area)[0], 0.5)).sum())
+    platelets = expected_platelets(run)
+    if not np.isfinite(platelets):
+        platelets = 0.8 * small
+    platelets = min(round(platelets), run.events // 2)
+    debris = max(small - platelets, 0)
+    label[order[:debris]] = 2
+    label[order[debris : debris + platelets]] = 1
+    several = np.flatnonzero(holds_several(logs, channels))
+    chance = round(per_event * run.events / run.reference.volume_ul * run.events)
+    width = logs[several, channels.index("EXT.W")]
+    label[several[np.argsort(-width, kind="stable")[:chance]]] = 2
+    if "FL.A" in channels:
+        bright = logs[several, channels.index("FL.A")] > WHITE_CELL_DYE
+        label[several[bright]] = 2
+    return soften(label)
+
+
+def start_stage2(
+    logs: Floats,
+    channels: Sequence[str],
+    weight: Floats,
+    several: NDArray[np.bool_],
+    expected: float,
+) -> Floats:
+    """Pure, reticulocyte, clumped: ``(cells, 3)``.
+
+    Parameters
+    ----------
+    logs
+        float32 ``(cells, channels)`` of the thinned cells of one run.
+    channels
+        Names of the columns.
+    weight
+        float32 ``(cells,)``: red-cell events that each cell stands for.
+    several
+        bool ``(cells,)``: events that hold several cells (`holds_several`).
+    expected
+        Reticulocyte events that the reported percentage predicts, NaN where not known.
+    """
+    label = np.zeros(len(logs), dtype=np.intp)
+    if "FL.A" in channels:
+        dye = logs[:, channels.index("FL.A")]
+        candidates = np.where(several, -np.inf, dye)
+        order = np.argsort(-candidates, kind="stable")
+        counted = np.cumsum(np.where(several, 0.0, weight)[order])
+        threshold = RETIC_DYE if np.isnan(expected) else -np.inf
+        chosen = (counted <= (np.inf if np.isnan(expected) else expected)) & (
+            candidates[order] > threshold
+        )
+        label[order[chosen]] = 1
+    label[several] = 2
+    return soften(label)
+
+
+def soften(label: NDArray[np.intp]) -> Floats:
+    """Turn labels into soft probabilities of `CONFIDENCE`."""
+    rest = np.float32((1 - CONFIDENCE) / 2)
+    soft = np.full((len(label), 3), rest, dtype=np.float32)
+    soft[np.arange(len(label)), label] = CONFIDENCE
+    return soft
+
+
+def expected_platelets(run: Run) -> float:
+    """Platelet events the reported count predicts; NaN where none was reported."""
+    reference = run.reference
+    return np.nan if reference.plt is None else reference.plt * 1e3 * reference.blood_ul
+
+
+def expected_reticulocytes(run: Run, single_red: float) -> float:
+    """Reticulocyte events the reported percentage predicts; NaN where none was reported."""
+    percent = run.reference.retic_pct
+    return np.nan if percent is None else percent / 100 * single_red
