@@ -136,9 +136,9 @@ def process_files(  # noqa: PLR0913 - the options of a command
     Yields
     ------
     dict
-        ``file, sha256, status, reason, profile, model, events, counts, measurements, flags,
-        duplicate_of, capture_id, run_id``; ``status`` is ``classified``, ``decoded``,
-        ``quarantined`` or ``refused`` (never became a capture).
+        ``file, sha256, status, reason, simulated, sample_id, species, profile, model, events,
+        counts, measurements, flags, duplicate_of, capture_id, run_id``; ``status`` is
+        ``classified``, ``decoded``, ``quarantined`` or ``refused`` (never became a capture).
 
     Raises
     ------
@@ -297,6 +297,9 @@ def _describe(job: _Job, row: dict[str, Any], run: dict[str, Any] | None) -> dic
         "sha256": job.sha256,
         "status": row["state"],
         "reason": reason,
+        "simulated": bool(row.get("simulated")),
+        "sample_id": row.get("sample_id"),
+        "species": row.get("species"),
         "profile": row.get("profile"),
         "model": run["model"] if run else None,
         "events": row.get("events"),

@@ -244,8 +244,6 @@ class FolderSource:
         for name, status in root.scan(self.spec.patterns, recursive=self.spec.recursive):
             if (key := _key(name, status)) in self._finished:
                 finished.add(key)
-            elif name in self._tracker:
-                present.add(name)
             else:
                 present.add(name)
                 fresh.append((status.st_mtime_ns, name, status))
