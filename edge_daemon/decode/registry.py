@@ -155,19 +155,22 @@ class Registry:
                 action="Add a profile for this instrument, or decode the file with --profile "
                 "generic_fcs to look at its columns.",
             )
-        known = " and ".join(profile.firmware for profile in near)
         keywords = dict.fromkeys(key for profile in near for key in profile.firmware_keywords)
-        says = ", ".join(
-            f"{key} {header.keywords.get(key.upper()) or 'nothing'!r}" for key in keywords
-        )
+        says = " and ".join(f"{key} {_value(header, key)}" for key in keywords)
         return Quarantine(
             "no_profile",
-            f"{name}: instrument {near[0].model} is known with firmware {known}; this file says "
-            f"{says} ({_describe(header)})",
+            f"{name}: instrument {near[0].model} is known with firmware "
+            f"{', '.join(profile.firmware for profile in near)}; this file says {says} "
+            f"({_describe(header)})",
             action="Add a profile for this firmware once a person has compared its columns and "
             "values with the known one.",
             candidates=tuple(profile.id for profile in near),
         )
+
+
+def _value(header: FcsHeader, key: str) -> str:
+    value = header.keywords.get(key.upper())
+    return f"'{value[:60]}'" if value else "nothing"
 
 
 def _clash(profile: Profile, profiles: Mapping[str, Profile]) -> str:

@@ -107,7 +107,7 @@ class Fcs:
         for i in range(columns):
             bits = self.bits[i] if self.bits else default
             keys[f"$P{i + 1}B"] = str(bits)
-            keys[f"$P{i + 1}R"] = str(self.ranges[i] if self.ranges else 1 << min(bits, 62))
+            keys[f"$P{i + 1}R"] = str(self.ranges[i] if self.ranges else 1 << bits)
             keys[f"$P{i + 1}E"] = self.scales[i] if self.scales else "0,0"
             keys[f"$P{i + 1}N"] = self.names[i] if self.names else f"C{i + 1}"
         keys.update(self.keywords)

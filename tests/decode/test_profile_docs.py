@@ -1,0 +1,47 @@
+"""The guide describes every key, and its example is a good profile."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from edge_daemon.decode import load_profile, schema
+from edge_daemon.decode.codecs.fcs import FcsOptions
+from edge_daemon.decode.profile import SECTIONS
+from edge_daemon.resources import docs_dir
+
+
+@pytest.fixture(scope="module")
+def guide():
+    return (docs_dir() / "profiles.md").read_text(encoding="utf-8")
+
+
+def schema_keys():
+    models = schema.Section.__subclasses__()
+    assert len(models) >= 10
+    keys = {name for model in models for name in model.model_fields}
+    return keys | {field.name for field in fields(FcsOptions)}
+
+
+def test_every_key_is_described(guide):
+    shown = guide[guide.index("## `schema`") :]
+    assert sorted(key for key in schema_keys() if f"`{key}`" not in shown) == []
+
+
+def test_every_section_has_its_heading(guide):
+    for section in SECTIONS:
+        heading = f"## `[[{section}]]`" if section == "channel" else f"## `[{section}]`"
+        assert heading in guide
+
+
+def test_the_example_is_a_good_profile(guide, tmp_path):
+    example = guide.split("```toml\n")[1].split("```")[0]
+    path = tmp_path / "example_cell9" / "1.0.toml"
+    path.parent.mkdir()
+    path.write_text(example, encoding="utf-8")
+    profile = load_profile(path)
+    assert profile.id == "example_cell9/1.0"
+    assert profile.fcs_options == FcsOptions(data_end_off_by_one=True)
+    # It shows every section.
+    assert all(f"[{section}]" in example for section in SECTIONS)
