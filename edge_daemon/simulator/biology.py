@@ -175,7 +175,7 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
         retic_pct=(2.0, 15.0), plt=(0.5, 1.2), clump_share=(0.05, 0.4), clump_extra=(0.3, 1.5),
     ),
     "polycythaemia": Condition(weight=0.7, rbc=(1.25, 1.6)),
-    "heavy_debris": Condition(weight=1.0, debris=(0.08, 0.3), fragments=(0.005, 0.02)),
+    "heavy_debris": Condition(weight=1.0, debris=(0.08, 0.3)),
     "platelet_aggregates": Condition(
         weight=1.0, species=("cat",), aggregated=(0.25, 0.6),
     ),

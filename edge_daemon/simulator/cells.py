@@ -231,9 +231,9 @@ def _debris(
     rng: Generator, plan: SamplePlan, table: OpticalTable, number: int
 ) -> tuple[Floats, Floats]:
     del plan  # debris knows no species
-    volume = np.minimum(np.exp(rng.exponential(0.7, number)), 80.0)
-    step = rng.uniform(0.015, 0.07, number)
-    stain = 0.08 * volume**0.67 * np.exp(0.6 * rng.standard_normal(number))
+    volume = 1.0 + rng.exponential(1.5, number)
+    step = rng.uniform(0.015, 0.055, number)
+    stain = 0.06 * volume**0.67 * np.exp(0.6 * rng.standard_normal(number))
     return volume, np.column_stack([table.plain_cells(volume, step), stain])
 
 
