@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,8 +12,6 @@ from edge_daemon import errors
 from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from edge_daemon.cli.output import Form, Record
 
 PROCESS_KEYS: Final = (
@@ -20,6 +19,13 @@ PROCESS_KEYS: Final = (
     "measurements", "flags",
 )  # fmt: skip
 """Keys of one object of ``process --json``; other software relies on exactly these."""
+
+SIMULATED_FLAG: Final = {
+    "code": "simulated",
+    "severity": "info",
+    "message": f"{output.SIMULATED}: not a patient's result",
+    "action": "",
+}
 
 _config_file = click.Path(dir_okay=False, path_type=Path)
 
@@ -84,60 +90,93 @@ def process(
 ) -> int:
     """Analyse files or folders once and store the results.
 
-    With --json: one object a capture and line, in the order of the files. Exit code 3 when a
+    With --json: one object a capture, one a line, in the order of the files. Exit code 3 when a
     capture could not be used; the others are analysed all the same.
     """
     from edge_daemon.pipeline import process_files
 
     how = output.form(as_json=as_json)
     options.existing(paths)
+    skipped: list[Path] = []
+    records: list[Record] = []
     with output.progress("Analysing", how) as advance:
-        captures = process_files(
+        for record in process_files(
             paths,
             data_dir=data_dir,
             profile_id=profile_id,
             dataset=dataset,
             replay=replay,
             progress=advance,
-        )
-        records = list(_streamed(captures, how))
+            skipped=skipped.append,
+        ):
+            records.append(_marked(record, data_dir))
+            if how == "json":
+                output.emit_line({key: record[key] for key in PROCESS_KEYS})
+    if skipped:
+        names = ", ".join(sorted({path.name for path in skipped})[:5])
+        output.say(f"{len(skipped)} files not taken, no profile takes such names: {names}")
     if not records:
-        output.say("No captures found: no file matched the patterns of the instrument profiles.")
+        output.say("No captures found.")
     elif how != "json":
-        _process_table(records, how, data_dir)
+        _process_table(records, how)
+        output.say(f"\nMore: edge-daemon results --data-dir {data_dir}")
     bad = sum(record["status"] not in ("classified", "decoded") for record in records)
     return errors.EXIT_WARNINGS if bad else errors.EXIT_OK
 
 
-def _streamed(captures: Iterator[Record], how: Form) -> Iterator[Record]:
-    for record in captures:
-        if how == "json":
-            output.emit_line({key: record.get(key) for key in PROCESS_KEYS})
-        yield record
+def _marked(record: Record, data_dir: Path) -> Record:
+    """Add the permanent mark of simulated captures, as a key and as a flag in `process --json`."""
+    from edge_daemon.store import queries
+
+    record["simulated"] = False
+    if record["sha256"] is None:
+        return record
+    with contextlib.closing(queries.connect(data_dir)) as db:
+        stored = queries.captures(db, sha256=record["sha256"], limit=1000)
+    record["simulated"] = any(c["simulated"] for c in stored if c["id"] == record["capture_id"])
+    if record["simulated"]:
+        record["flags"] = [*record["flags"], SIMULATED_FLAG]
+    return record
 
 
-def _process_table(records: list[Record], how: Form, data_dir: Path) -> None:
+def _process_table(records: list[Record], how: Form) -> None:
     column = output.Column
-    columns = (
+    called = any(r["status"] == "classified" for r in records)
+    columns = [
         column("file", "File", lambda r: Path(r["file"]).name),
         column("status", "Status", lambda r: r["status"]),
-        column("simulated", "", output.simulated_mark),
         column("profile", "Profile", lambda r: r["profile"]),
         column("events", "Events", lambda r: r["events"], right=True),
-        *(output.measurement_column(code) for code in output.LISTED),
-    )
-    if any(output.simulated_mark(r) for r in records):
-        columns = tuple(
-            column("simulated", "Mark", output.simulated_mark) if c.name == "simulated" else c
-            for c in columns
-        )
+        *(output.measurement_column(code) for code in output.LISTED if called),
+    ]
+    if any(r["simulated"] for r in records):
+        columns.append(column("simulated", "Mark", output.simulated_mark))
+    if any(r["duplicate_of"] for r in records):
+        columns.append(column("note", "Note", _seen_before))
     output.listing(columns, records, how, empty="")
+    _say_reasons(records)
+
+
+def _seen_before(record: Record) -> str:
+    known = record["duplicate_of"]
+    if known is None:
+        return ""
+    name = "" if known["name"] == Path(record["file"]).name else f" as {known['name']}"
+    return f"known{name}"
+
+
+def _say_reasons(records: list[Record]) -> None:
+    """Say each reason once: a folder of one wrong instrument must not fill the screen."""
+    alike: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record["reason"]:
-            output.say(f"\n{record['file']}: {record['reason']['message']}")
-            if record["reason"]["action"]:
-                output.say(f"→ {record['reason']['action']}")
-    output.say(f"\nMore: edge-daemon results --data-dir {data_dir}")
+        if why := record["reason"]:
+            alike.setdefault((why["code"], why["action"]), []).append(record)
+    for (code, action), group in alike.items():
+        output.say(f"\n{code}: {group[0]['reason']['message']}")
+        if len(group) > 1:
+            output.say(f"  and {len(group) - 1} more; `edge-daemon quarantine` has each")
+        if action:
+            output.say(f"→ {action}")
 
 
 @click.group()

@@ -262,8 +262,14 @@ def test_latin_1_terminal_loses_no_result(spawn, clinic):
     env = {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     done = spawn("results", "--data-dir", clinic.path, "--json", env=env)
     assert done.json[0]["patient_name"] == "Mieze 猫"
-    listed = spawn("results", "--data-dir", clinic.path, env={"PYTHONIOENCODING": "ascii"})
-    assert "Mieze \\u732b" in listed.out
+    shown = subprocess.run(
+        [sys.executable, "-m", "edge_daemon.cli", "results", "--data-dir", clinic.path],
+        capture_output=True,
+        check=True,
+        env={**os.environ, **env},
+    ).stdout.decode("latin-1")
+    assert "Mieze \\u732b" in shown
+    assert "M/µL" in shown
 
 
 @pytest.mark.parametrize("command", [["results"], ["show", "1"], ["export"], ["status"]])
@@ -349,4 +355,4 @@ def test_completion_without_a_database_is_silent(spawn, tmp_path):
         "EDGE_DAEMON_DATA": str(tmp_path),
     }
     done = spawn(env=env)
-    assert (done.out, done.err) == ("", "")
+    assert (done.out.strip(), done.err) == ("", "")
