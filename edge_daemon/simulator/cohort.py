@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SPECIES: Final = ("dog", "cat", "horse")
 
-_PLAN = 100
+_OURS: Final = frozenset({".fcs", ".csv", ".npz"})
+_PLAN: Final = 100
 """Stream of the sample's biology; streams 0-3 belong to the acquisition."""
 
 
@@ -64,7 +65,7 @@ def simulate(  # noqa: PLR0913  (each option is one of the command's)
     Parameters
     ----------
     out
-        Folder, made if absent; must hold no earlier cohort.
+        Folder, made if absent; must hold no captures or tables, which would mix with ours.
     firmware
         A version, or None for a mixture of all.
     samples, events
@@ -177,10 +178,11 @@ def _check(
 
 def _prepare(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    if (out / "truth.csv").exists():
+    held = next((p.name for p in out.iterdir() if p.suffix in _OURS), None)
+    if held is not None:
         raise EdgeError(
-            f"{out} already holds a simulated cohort",
-            action="Choose another folder, or remove the earlier cohort.",
+            f"{out} already holds {held}: it may be an earlier cohort, or no place for one",
+            action="Choose an empty folder.",
         )
 
 

@@ -9,10 +9,17 @@ import flowio
 import numpy as np
 import pytest
 
+from edge_daemon.decode import decode
 from edge_daemon.decode.codecs.fcs import read_fcs
+from edge_daemon.decode.profile import load_profile
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CANONICAL_CHANNELS, CELL_CLASSES
+from edge_daemon.resources import profiles_dir
 from edge_daemon.simulator.acquisition import acquire
+from edge_daemon.simulator.instruments import INSTRUMENTS
+from edge_daemon.simulator.optics import load_table
+
+PROFILES = profiles_dir() / "sim_optical4"
 
 PURE, RETIC, CLUMP, PLT, OTHER = range(5)
 
@@ -35,6 +42,48 @@ def test_every_capture_carries_the_mark(plan_of, decoded, firmware):
     assert keywords["EDGE_SIMULATED"] == "TRUE"
     assert b"Simulated data" in run.data
     assert decoded(run).sample.simulated
+
+
+def test_neither_a_stripped_keyword_nor_another_profile_clears_the_mark(plan_of, decoded):
+    run = acquire(plan_of(), events=60)
+    assert run.data.count(b"EDGE_SIMULATED|TRUE") == 1
+    stripped = replace(run, data=run.data.replace(b"EDGE_SIMULATED", b"EDGE_SOMETHING"))
+    assert "EDGE_SIMULATED" not in read_fcs(stripped.data).keywords
+    assert decoded(stripped).sample.simulated
+    profile = load_profile(PROFILES / "1.0.toml").model_copy(update={"simulated": False})
+    assert decode(run.data, profile).sample.simulated
+    assert not decode(stripped.data, profile).sample.simulated
+
+
+@pytest.mark.parametrize("firmware", ["1.0", "2.0"])
+def test_the_profile_scales_each_column_as_the_converter_did(firmware):
+    profile = load_profile(PROFILES / f"{firmware}.toml")
+    columns = INSTRUMENTS["sim_optical4"].firmwares[firmware].columns
+    made = {
+        c.canonical: (c.name, c.step, -c.pedestal * c.step, "log" if c.decades else "linear")
+        for c in columns
+        if c.canonical != "TIME"
+    }
+    assert [c.canonical for c in profile.channel] == list(made)
+    for c in profile.channel:
+        name, step, offset, scale = made[c.canonical]
+        assert (c.column, c.scale) == (name, scale)
+        assert (c.gain, c.offset) == pytest.approx((step, offset), rel=1e-9)
+
+
+def test_canonical_values_are_cross_sections(plan_of, decoded, channel):
+    plan = plan_of("dog", mcv=68.0, hc=33.5, volume_cv=0.02, hc_sd=0.3)
+    run = acquire(plan, events=3_000)
+    cell = load_table("hene").red_cells(np.array([68.0]), np.array([33.5]))[0]
+    batch = decoded(run)
+    single = run.codes == PURE
+    for detector, expected in zip(("LA", "HA"), cell[:2], strict=True):
+        height = np.median(channel(batch, f"{detector}.H")[single])
+        # Gains differ by a few per cent between runs; the cell's length lowers the peak by 5 %.
+        assert height == pytest.approx(0.95 * expected, rel=0.08)
+        area = np.median(channel(batch, f"{detector}.A")[single])
+        assert area / height == pytest.approx(2.19 / 0.95, rel=0.03)
+    assert np.median(channel(batch, "FL.H")[single]) == pytest.approx(0.95, rel=0.3)
 
 
 def test_the_profile_gives_back_what_the_sample_is(plan_of, decoded):

@@ -139,9 +139,16 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, option
 def test_an_earlier_cohort_is_not_overwritten(tmp_path):
     simulate(tmp_path, samples=1, events=60, seed=1)
     before = digests(tmp_path)
-    with pytest.raises(EdgeError, match="already holds a simulated cohort"):
+    with pytest.raises(EdgeError, match="already holds"):
         simulate(tmp_path, samples=2, events=60, seed=2)
     assert digests(tmp_path) == before
+
+
+def test_captures_of_others_are_not_mixed_with_ours(tmp_path):
+    (tmp_path / "patient.fcs").write_bytes(b"FCS3.0")
+    with pytest.raises(EdgeError, match=r"already holds patient\.fcs"):
+        simulate(tmp_path, samples=1, events=60, seed=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["patient.fcs"]
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_ours(tmp_path):
