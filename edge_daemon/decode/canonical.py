@@ -108,7 +108,8 @@ def _locate(table: RawTable, profile: Profile) -> list[int]:
         raise Quarantine(
             "profile_mismatch",
             f"profile {profile.id} needs columns {', '.join(missing)}; the file has "
-            f"{', '.join(names[:20])}{' …' if len(names) > 20 else ''}",
+            f"{', '.join(repr(name[:30]) for name in names[:20])}"
+            f"{' …' if len(names) > 20 else ''}",
             action=_ACTION,
         )
     return [_column_index(table, channel.column) for channel in profile.channel]

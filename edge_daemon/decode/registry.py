@@ -170,7 +170,7 @@ class Registry:
 
 def _value(header: FcsHeader, key: str) -> str:
     value = header.keywords.get(key.upper())
-    return f"'{value[:60]}'" if value else "nothing"
+    return repr(value[:60]) if value else "nothing"
 
 
 def _clash(profile: Profile, profiles: Mapping[str, Profile]) -> str:

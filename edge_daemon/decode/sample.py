@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from edge_daemon.decode.numbers import parse_number
-from edge_daemon.decode.schema import NUMERIC_METADATA, Metadata, MetadataField
+from edge_daemon.decode.schema import MAX_VALUE, NUMERIC_METADATA, Metadata, MetadataField
 from edge_daemon.errors import Quarantine
 from edge_daemon.records import SPECIES, SampleInfo
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from edge_daemon.decode.table import RawTable
 
 SIMULATED_KEYWORD = "EDGE_SIMULATED"
+
+_ACTION = "Check the analyzer's export settings, or choose the right profile."
 
 
 def read_sample(table: RawTable, profile: Profile) -> tuple[SampleInfo, tuple[str, ...]]:
@@ -36,7 +38,7 @@ def read_sample(table: RawTable, profile: Profile) -> tuple[SampleInfo, tuple[st
         field: MetadataField | None = getattr(profile.metadata, name)
         if field is None:
             continue
-        text = table.keywords.get(field.keyword.upper()) or None
+        text = _text(table, field)
         if text is not None and field.map is not None and name != "species":
             text = field.map.get(text, text)
         value: str | float | None = text
@@ -49,12 +51,23 @@ def read_sample(table: RawTable, profile: Profile) -> tuple[SampleInfo, tuple[st
                 "profile_mismatch",
                 f"profile {profile.id} requires {name} from keyword {field.keyword}; found "
                 f"{'nothing' if text is None else repr(text[:40])}",
-                action="Check the analyzer's export settings, or choose the right profile.",
+                action=_ACTION,
             )
         values[name] = value
     mark = table.keywords.get(SIMULATED_KEYWORD, "0").upper()
     simulated = profile.simulated or mark not in {"0", "FALSE"}
     return SampleInfo(**values, simulated=simulated), tuple(notes)
+
+
+def _text(table: RawTable, field: MetadataField) -> str | None:
+    text = table.keywords.get(field.keyword.upper(), "")
+    if len(text) > MAX_VALUE:
+        raise Quarantine(
+            "profile_mismatch",
+            f"keyword {field.keyword}: expected at most {MAX_VALUE} characters, found {len(text)}",
+            action=_ACTION,
+        )
+    return text or None
 
 
 def _number(text: str, field: MetadataField) -> float:
@@ -64,7 +77,7 @@ def _number(text: str, field: MetadataField) -> float:
         raise Quarantine(
             "profile_mismatch",
             f"keyword {field.keyword}: expected a positive number, found {text[:40]!r}",
-            action="Check the analyzer's export settings, or choose the right profile.",
+            action=_ACTION,
         )
     return value
 

@@ -12,6 +12,8 @@ from edge_daemon.decode.codecs.fcs import FcsOptions
 from edge_daemon.records import CANONICAL_CHANNELS, SPECIES
 
 MAX_GENERIC_CHANNELS = 256
+MAX_VALUE = 200
+"""Longest keyword value that identifies an instrument or describes a sample, characters."""
 
 
 class Section(BaseModel):
@@ -40,7 +42,7 @@ def _nonzero(value: float) -> float:
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_VALUE)]
 PathPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Canonical = Annotated[str, AfterValidator(_canonical)]
 Factor = Annotated[float, AfterValidator(_nonzero)]
@@ -85,7 +87,7 @@ class Condition(Section):
 
     def accepts(self, value: str | None) -> bool:
         """Tell whether a keyword's value, or its absence, meets the condition."""
-        if value is None:
+        if value is None or len(value) > MAX_VALUE:
             return False
         if self.regex is not None:
             return re.fullmatch(self.regex, value) is not None

@@ -131,7 +131,9 @@ def test_scales_must_agree(profile, capture):
 
 def test_columns_must_be_there_once(profile, capture):
     gone = capture(names=["A", "FL-H", "TIME"])
-    refused(gone, profile, code="profile_mismatch", match="needs columns FSC-H; the file has A, FL")
+    refused(
+        gone, profile, code="profile_mismatch", match="needs columns FSC-H; the file has 'A', 'FL"
+    )
     twice = capture(names=["FSC-H", "FL-H", "FL-H"])
     refused(twice, profile, code="profile_mismatch", match="one column named FL-H, found 2")
     timeless = capture(names=["FSC-H", "FL-H", "T"])
@@ -180,6 +182,11 @@ def test_a_species_that_is_not_mapped_is_noted(profile, capture):
     batch = decode(capture(keywords={"SPECIES": "HAMSTER"}), profile)
     assert batch.sample.species is None
     assert batch.notes == ("species: keyword SPECIES says 'HAMSTER', which is not mapped",)
+
+
+def test_metadata_of_unlikely_length(profile, capture):
+    data = capture(keywords={"$SMNO": "x" * 201})
+    refused(data, profile, code="profile_mismatch", match=r"\$SMNO: expected at most 200 char")
 
 
 def test_species_without_a_map(write_profile, capture):
@@ -270,7 +277,15 @@ def test_a_data_set_is_chosen(profile, capture):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1", 1.0), (" -2.5e3 ", -2500.0), (".5", 0.5), ("4.", 4.0), ("", None), ("e5", None)],
+    [
+        ("1", 1.0),
+        (" -2.5e3 ", -2500.0),
+        (".5", 0.5),
+        ("4.", 4.0),
+        ("", None),
+        ("e5", None),
+        ("1" * 41, None),
+    ],
 )
 def test_numbers(text, value):
     assert parse_number(text) == value

@@ -165,6 +165,7 @@ def test_supplemental_text(fcs):
     data = fcs(ROWS, keywords=keywords).build() + extra
     table = read_fcs(data)
     assert table.keywords["EXTRA"] == "yes"
+    assert read_header(data).keywords == table.keywords
     assert table.values.shape == (4, 3)  # primary TEXT wins
     broken = data.replace(extra, b"PK\x03\x04" + extra[4:])
     refused(broken, code="malformed", match="supplemental TEXT")

@@ -67,6 +67,14 @@ def test_broken_and_foreign_bytes(registry, capture):
     refused(registry, b"FCS9x9" + capture()[6:], code="malformed")
 
 
+def test_a_value_of_unlikely_length_fits_no_pattern(write_profile, tmp_path, capture):
+    write_profile("1.0", replace=[('"Cell9"', '{ regex = "Cell9+" }')])
+    registry = Registry.load([tmp_path])
+    assert registry.match(capture(keywords={"$CYT": "Cell" + "9" * 196}), "").model == "cell9"
+    error = refused(registry, capture(keywords={"$CYT": "Cell" + "9" * 5000}), code="no_profile")
+    assert len(error.message) < 300
+
+
 def test_a_file_that_needs_leniency_is_still_identified(registry, capture):
     data = capture(keywords={"EMPTY": ""})
     assert registry.match(data, "a.fcs").id == "acme_cell9/1.0"

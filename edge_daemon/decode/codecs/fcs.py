@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from edge_daemon.decode.codecs.fcs_data import Layout, Packing, read_layout, unpack
 from edge_daemon.decode.codecs.fcs_text import (
@@ -29,7 +28,7 @@ _EXPORT_AGAIN = "Export the file again; the copy may have been interrupted."
 def read_header(
     data: bytes, *, limits: Limits = DEFAULT_LIMITS, options: FcsOptions = STRICT
 ) -> FcsHeader:
-    """Read HEADER and primary TEXT of the first data set, for identification.
+    """Read HEADER and TEXT of the first data set, for identification.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ def read_header(
     Quarantine
         ``not_recognised``, ``malformed``, ``truncated``, ``too_large`` or ``unsupported``.
     """
-    return next(headers(data, limits, options))
+    return with_supplement(data, next(headers(data, limits, options)), limits, options)
 
 
 def read_fcs(
@@ -99,7 +98,7 @@ def read_fcs(
         format=header.version,
         columns=layout.columns,
         values=values,
-        keywords=MappingProxyType(header.keywords),
+        keywords=header.keywords,
         datasets=count,
         notes=header.notes + notes,
     )
