@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT_S: Final = 5.0
+_NO_INDEX: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
 
 def connect(data_dir: Path) -> sqlite3.Connection:
@@ -32,8 +33,7 @@ def connect(data_dir: Path) -> sqlite3.Connection:
     if not database.is_file():
         raise _no_store(data_dir)
     try:
-        db = _open(database)
-        found = read_revision(db, database)
+        db, found = _open(database)
     except sqlite3.Error as error:
         raise Retryable(
             f"{database}: the database cannot be read: {error}",
@@ -52,15 +52,35 @@ def connect(data_dir: Path) -> sqlite3.Connection:
     )
 
 
-def _open(database: Path) -> sqlite3.Connection:
+def _open(database: Path) -> tuple[sqlite3.Connection, str | None]:
+    """Open a database and read its revision.
+
+    A reader makes the log's index when no writer has it open, and cannot where it may not
+    write: as another user, or on a file system that became read-only. A database that was
+    closed cleanly has no log, and may then be read as a file that nobody changes.
+    """
+    try:
+        return _connect(database, "mode=ro")
+    except sqlite3.OperationalError as error:
+        log = database.with_name(f"{database.name}-wal")
+        if error.sqlite_errorcode & 0xFF not in _NO_INDEX or log.exists():
+            raise
+        return _connect(database, "mode=ro&immutable=1")
+
+
+def _connect(database: Path, how: str) -> tuple[sqlite3.Connection, str | None]:
     db = sqlite3.connect(
-        f"{database.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+        f"{database.as_uri()}?{how}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
     )
-    db.row_factory = sqlite3.Row
-    # A text that was damaged on the disk is shown as such, and does not hide its neighbours.
-    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    db.execute("PRAGMA query_only=ON")
-    return db
+    try:
+        db.row_factory = sqlite3.Row
+        # A text that was damaged on the disk is shown as such, and does not hide its neighbours.
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        db.execute("PRAGMA query_only=ON")
+        return db, read_revision(db, database)
+    except BaseException:
+        db.close()
+        raise
 
 
 def _no_store(data_dir: Path) -> Fatal:

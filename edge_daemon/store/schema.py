@@ -101,7 +101,7 @@ captures = Table(
     CheckConstraint("state IN ('received', 'decoded', 'classified', 'quarantined')"),
     CheckConstraint("finished IN (0, 1)"),
     CheckConstraint("(state = 'quarantined') = (reason_code IS NOT NULL)"),
-    UniqueConstraint("instrument", "sha256"),
+    UniqueConstraint("sha256", "instrument"),
     sqlite_strict=True,
     sqlite_autoincrement=True,
 )

@@ -321,24 +321,36 @@ class Store:
 
         self._do(work)
 
-    def pending(self) -> list[PendingCapture]:
-        """List captures whose analysis has not ended, oldest first."""
-        columns = captures.c
+    def pending(self, *, after: int = 0, limit: int | None = None) -> list[PendingCapture]:
+        """List captures whose analysis has not ended, oldest first.
+
+        Parameters
+        ----------
+        after
+            Only captures with a larger id.
+        limit
+            Most captures to list; a backlog of weeks need not be in memory at once.
+        """
         statement = (
-            select(
-                columns.id,
-                columns.instrument,
-                columns.source,
-                columns.name,
-                columns.sha256,
-                columns.size,
-                columns.state,
-            )
-            .where(columns.finished == 0)
-            .order_by(columns.id)
+            select(captures)
+            .where(captures.c.finished == 0, captures.c.id > after)
+            .order_by(captures.c.id)
+            .limit(limit)
         )
         found = self._do(lambda db: db.execute(statement).all())
-        return [PendingCapture(*row, path=self._archive.path(row.sha256)) for row in found]
+        return [
+            PendingCapture(
+                capture_id=row.id,
+                instrument=row.instrument,
+                source=row.source,
+                name=row.name,
+                sha256=row.sha256,
+                size=row.size,
+                state=row.state,
+                path=self._archive.path(row.sha256),
+            )
+            for row in found
+        ]
 
     def read_capture(self, capture_id: int) -> RawCapture:
         """Read a capture's bytes from the archive, with their digest checked.

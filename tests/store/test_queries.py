@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from edge_daemon.errors import EXIT_NOT_FOUND, EdgeError, Fatal, Quarantine, Retryable
 from edge_daemon.records import Flag
 from edge_daemon.store import layout, queries
+from edge_daemon.store.writer import Store
 
 CLUMPS = Flag("clumps", "review", "4 %", "look at a smear")
 FEW = Flag("few_cells", "invalid", "12 events", "run it again")
@@ -105,6 +111,15 @@ def test_a_page_never_walks_the_whole_table(cohort, db, filters, step):
     assert not [line for line in plan if line.startswith("SCAN")], plan
     if filters.keys() <= {"sample", "species", "status", "all_runs"}:
         assert not [line for line in plan if "TEMP B-TREE" in line], plan
+
+
+def test_a_digest_is_looked_up_by_index(cohort, make, db):
+    asked = []
+    db.set_trace_callback(asked.append)
+    assert len(queries.captures(db, sha256=make.capture(3).sha256)) == 1
+    db.set_trace_callback(None)
+    plan = [row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
+    assert any("USING INDEX sqlite_autoindex_captures_1 (sha256=?" in line for line in plan), plan
 
 
 def test_a_key_is_a_run_or_a_sample(cohort, db):
@@ -214,9 +229,46 @@ def test_what_is_no_database(data_dir):
         queries.connect(data_dir)
 
 
-def test_a_path_with_odd_characters(tmp_path, clock, make):
-    from edge_daemon.store.writer import Store
+@pytest.fixture
+def as_guest():
+    """Act as a user who owns nothing; gives a folder that this user may enter."""
+    if os.geteuid() != 0:
+        pytest.skip("system: only root can act as another user")
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
 
+    @contextlib.contextmanager
+    def act():
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    yield folder, act
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("service", ["running", "stopped", "killed"])
+def test_someone_who_may_only_read_can_ask(as_guest, clock, make, service):
+    folder, act = as_guest
+    store = Store.open(folder / "data", clock)
+    (folder / "data").chmod(0o755)
+    store.accept(make.capture(1))
+    if service == "killed":  # what a kill leaves: the database and its log
+        shutil.copytree(folder / "data", folder / "left")
+        (folder / "left").chmod(0o755)
+    if service != "running":
+        store.close()
+    data_dir = folder / ("left" if service == "killed" else "data")
+    with act(), closing(queries.connect(data_dir)) as db:
+        assert len(queries.captures(db)) == 1
+        with pytest.raises(sqlite3.OperationalError):
+            db.execute("DELETE FROM captures")
+    store.close()
+
+
+def test_a_path_with_odd_characters(tmp_path, clock, make):
     data_dir = tmp_path / "a?mode=rw#b%20 ü"
     with Store.open(data_dir, clock) as store:
         store.accept(make.capture(1))

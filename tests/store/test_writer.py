@@ -255,6 +255,8 @@ def test_what_was_pending_is_pending_after_a_restart_oldest_first(data_dir, cloc
         assert [(row.capture_id, row.state) for row in second.pending()] == [
             (1, "received"), (3, "decoded"), (4, "received"), (5, "received"),
         ]  # fmt: skip
+        assert [row.capture_id for row in second.pending(limit=2)] == [1, 3]
+        assert [row.capture_id for row in second.pending(after=3, limit=9)] == [4, 5]
         second.ping()
 
 

@@ -37,7 +37,7 @@ STATEMENTS = (
         CHECK (state IN ('received', 'decoded', 'classified', 'quarantined')),
         CHECK (finished IN (0, 1)),
         CHECK ((state = 'quarantined') = (reason_code IS NOT NULL)),
-        UNIQUE (instrument, sha256)
+        UNIQUE (sha256, instrument)
     )
      STRICT""",
     "CREATE INDEX captures_by_state ON captures (state)",

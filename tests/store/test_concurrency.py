@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+from edge_daemon.store import layout, queries
+
+WRITERS, EACH, READERS = 4, 40, 4
+WAL_LIMIT = 64 * 2**20
+
+
+def test_readers_are_never_locked_out_and_see_only_whole_results(store, make, data_dir):
+    done = threading.Event()
+
+    def write(writer):
+        for number in range(EACH):
+            key = store.accept(make.capture(writer * 1000 + number)).capture_id
+            store.record_decoded(key, make.decoded())
+            store.record_run(key, make.decoded(), make.classified(make.flag("x", "info", "m")))
+
+    def read(_):
+        rounds = 0
+        newest = 0
+        while not done.is_set() or not rounds:
+            with closing(queries.connect(data_dir)) as db:
+                page = queries.results(db, limit=10)
+                for row in page:
+                    assert len(row["measurements"]) == 3
+                    assert len(row["flags"]) == 1
+                if page:
+                    assert page[0]["id"] >= newest
+                    newest = page[0]["id"]
+                    assert queries.run(db, f"run:{newest}")["intact"]
+                queries.status(db)
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(WRITERS + READERS) as pool:
+        reading = [pool.submit(read, number) for number in range(READERS)]
+        writing = [pool.submit(write, number) for number in range(WRITERS)]
+        try:
+            for future in writing:
+                future.result()
+        finally:
+            done.set()
+        assert all(future.result() > 1 for future in reading)
+    with closing(queries.connect(data_dir)) as db:
+        ids = [row["id"] for row in queries.results(db, limit=1000)]
+    assert ids == list(range(WRITERS * EACH, 0, -1))
+    wal = layout.database_path(data_dir).with_name(f"{layout.DATABASE_NAME}-wal")
+    assert wal.stat().st_size < WAL_LIMIT
+
+
+def test_a_reader_in_the_middle_of_a_query_does_not_hold_the_writer_up(store, make, data_dir):
+    for number in range(3):
+        store.accept(make.capture(number))
+    with closing(queries.connect(data_dir)) as db:
+        db.execute("BEGIN")
+        assert db.execute("SELECT count(*) FROM captures").fetchone()[0] == 3
+        store.accept(make.capture(3))
+        assert db.execute("SELECT count(*) FROM captures").fetchone()[0] == 3
+        db.execute("COMMIT")
+        assert db.execute("SELECT count(*) FROM captures").fetchone()[0] == 4
+
+
+def test_many_threads_handing_in_the_same_bytes_make_one_capture(store, make):
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(store.accept, [make.capture(1, name=f"{n}.fcs") for n in range(40)]))
+    assert sum(answer.new for answer in taken) == 1
+    assert {answer.capture_id for answer in taken} == {1}
+    assert sum(answer.sighted for answer in taken) == 39
