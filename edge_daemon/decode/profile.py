@@ -123,7 +123,8 @@ def load_profile(path: Path) -> Profile:
     try:
         text = raw.decode("utf-8")
         document = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        json.dumps(document, default=str)  # fails on what no later step could show either
+    except (ValueError, RecursionError) as error:
         raise ProfileError(path, (f"is not TOML: {error}",)) from error
     lines = _key_lines(text)
     parts, found = _validate(document)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_daemon.decode.codecs.fcs import FcsOptions, read_header
+from edge_daemon.decode.limits import Limits
 from edge_daemon.decode.profile import Profile, ProfileError, load_profile
 from edge_daemon.errors import EdgeError, Quarantine
 
@@ -186,9 +187,10 @@ def _clash(profile: Profile, profiles: Mapping[str, Profile]) -> str:
 
 
 def _identify(data: bytes, name: str) -> FcsHeader:
-    """Read what identifies the capture; leniencies are the matched profile's to refuse."""
+    """Read what identifies the capture; leniencies and size are the profile's to refuse."""
     try:
-        return read_header(data, options=FcsOptions.lenient())
+        limits = Limits(max_bytes=len(data))
+        return read_header(data, limits=limits, options=FcsOptions.lenient())
     except Quarantine as error:
         raise Quarantine(error.code, f"{name}: {error.message}", action=error.action) from error
 

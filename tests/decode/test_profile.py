@@ -6,6 +6,8 @@ import copy
 import pickle
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edge_daemon.decode import ProfileError, load_profile
@@ -153,6 +155,36 @@ def test_not_toml(tmp_path):
     assert "cannot be read" in problems(tmp_path / "absent.toml")[0]
     path.write_bytes(b"")
     assert any("profile: section is missing" in p for p in problems(path))
+
+
+VALUES = (
+    "1", "-1", "0.5", "nan", "true", '""', '"x"', "[]", "[1]", "{}", "{ a = 1 }", "1979-05-27",
+    "0x" + "f" * 5000, "9" * 5000, "[" * 3000, '"\\u0000"', "[[]]", "{ keyword = [] }",
+)  # fmt: skip
+
+
+@settings(
+    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    line=st.integers(0, 60),
+    value=st.sampled_from(VALUES),
+    key=st.sampled_from(["", "extra", "[profile]", "[[profile]]", "[channel]", "channel"]),
+)
+def test_any_nonsense_is_a_profile_error_or_a_profile(write_profile, line, value, key):
+    path = write_profile()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = line % len(lines)
+    old = lines[at].split(" = ")[0]
+    lines[at] = f"{key or old} = {value}" if not key.startswith("[") else key
+    path.write_text("\n".join(lines), encoding="utf-8")
+    try:
+        profile = load_profile(path)
+    except ProfileError as error:
+        named = error.problems
+    else:
+        named = (profile.id,)
+    assert named
 
 
 def test_errors_cross_a_process_border(tmp_path):

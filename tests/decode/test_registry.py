@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_daemon.decode import Registry
+from edge_daemon.decode import Limits, Registry, decode
 from edge_daemon.errors import EdgeError, Quarantine
 from edge_daemon.resources import profiles_dir
 
@@ -78,6 +78,14 @@ def test_a_value_of_unlikely_length_fits_no_pattern(write_profile, tmp_path, cap
 def test_a_file_that_needs_leniency_is_still_identified(registry, capture):
     data = capture(keywords={"EMPTY": ""})
     assert registry.match(data, "a.fcs").id == "acme_cell9/1.0"
+
+
+def test_size_does_not_hinder_identification(registry, capture):
+    data = capture() + bytes(Limits().max_bytes)
+    assert registry.match(data, "a.fcs").id == "acme_cell9/1.0"
+    with pytest.raises(Quarantine, match="bytes, the limit is") as caught:
+        decode(data, registry.get("acme_cell9/1.0"))
+    assert caught.value.code == "too_large"
 
 
 def test_every_profile_says_why(registry, capture):
