@@ -272,13 +272,14 @@ def _twice(settings: Settings) -> tuple[Problem, ...]:
 def _problems(error: ValidationError) -> tuple[Problem, ...]:
     """Describe every mistake once: what only follows from another one is left out."""
     found = error.errors()
-    in_sources = {e["loc"][1] for e in found if e["loc"][0] == "source" and len(e["loc"]) > 1}
-    bad_names = {e["loc"][1] for e in found if e["loc"][0] == "source" and e["loc"][-1] == "name"}
+    parents = {e["loc"][:depth] for e in found for depth in range(len(e["loc"]))}
+    nameless = {e["loc"][:-1] for e in found if e["loc"][-1] == "name"}
     return tuple(
         _problem(e)
         for e in found
-        if not (in_sources and e["type"] == "too_short" and e["loc"] == ("source",))
-        and not (e["loc"][-1] == "instrument" and e["loc"][1] in bad_names)
+        # A list is "too short" when its items are wrong; an instrument is named like its source.
+        if not (e["type"] == "too_short" and e["loc"] in parents)
+        and not (e["loc"][-1] == "instrument" and e["loc"][:-1] in nameless)
     )
 
 

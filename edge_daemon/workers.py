@@ -39,6 +39,7 @@ DATASET_NOTE: Final = "data set "
 _CHILD: Final = "import edge_daemon.worker_process as w; w.main()"
 ANALYSIS: Final = "edge_daemon.analysis:Analyst"
 _START_S: Final = 120.0  # importing from a worn SD card
+_IDLE_S: Final = 1.0
 _MAX_MESSAGE: Final = 4 << 20
 _GROWTH_FACTOR: Final = 2  # a worker holding half its allowance between tasks is replaced
 _ATTEMPTS: Final = 2
@@ -315,7 +316,11 @@ class Pool:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for thread in started:
-            thread.join(5.0)
+            thread.join(_START_S)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (task := self._queue.get_nowait()) is not None:
+                    self._sink.failed(task, _stopping())
 
     def _serve(self, slot: int) -> None:
         with contextlib.suppress(Retryable):  # the first task tries again and reports
@@ -325,11 +330,11 @@ class Pool:
         self._discard(slot)
 
     def _take(self) -> Task | None:
-        while True:
-            task = self._queue.get()
-            if task is None or not self._closing.is_set():
-                return task
-            self._sink.failed(task, _stopping())
+        """Wait for a task; None once the pool closes."""
+        while not self._closing.is_set():
+            with contextlib.suppress(queue.Empty):
+                return self._queue.get(timeout=_IDLE_S)
+        return None
 
     def _attempt(self, slot: int, task: Task) -> None:
         lost = WorkerLostError("worker_died", "not tried")
