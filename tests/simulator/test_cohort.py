@@ -80,8 +80,23 @@ def test_a_sample_does_not_depend_on_those_that_follow(tmp_path):
 
 
 def test_neighbouring_seeds_share_no_sample():
-    made = {sample(i, events=50, seed=s).data for s in range(3) for i in range(3)}
-    assert len(made) == 9
+    runs = [sample(i, events=50, seed=s) for s in range(3) for i in range(3)]
+    assert len({run.data for run in runs}) == 9
+    assert len({run.truth.rbc_10e6_per_ul for run in runs}) == 9
+
+
+def test_the_analyzer_errs_anew_under_every_seed():
+    runs = [sample(0, events=1, seed=s, condition="healthy") for s in range(12)]
+    errors = [r.reference.rbc_10e6_per_ul / r.truth.rbc_10e6_per_ul for r in runs]
+    assert np.std(errors) > 0.01
+
+
+def test_a_reticulocyte_value_that_is_missing_is_empty(tmp_path):
+    simulate(tmp_path, samples=40, events=1, seed=6)
+    written = [row["retic_pct"] for row in rows(tmp_path / "references.csv")]
+    drawn = [sample(i, events=1, seed=6).reference.retic_pct for i in range(40)]
+    assert None in drawn
+    assert written == ["" if value is None else f"{value:.10g}" for value in drawn]
 
 
 def test_firmware_is_mixed_unless_one_is_named(tmp_path):
