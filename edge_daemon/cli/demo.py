@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,12 @@ _POLL_S: Final = 0.1
 _STOP_S: Final = 20.0
 _EXPORT: Final = "export"
 _CONFIG: Final = "demo.toml"
+_LOG: Final = "service.log"
+# prctl(PR_SET_PDEATHSIG): the service must not outlive a demo that was killed.
+_CHILD: Final = (
+    "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
+    "from edge_daemon.cli import main; main()"
+)
 _SETTINGS: Final = """\
 # Clinic of `edge-daemon demo`: every value in it is SIMULATED.
 [box]
@@ -93,11 +100,12 @@ def demo(
     folder = _clinic(data_dir)
     show = _Show(as_json=as_json)
     show.begin(folder, total)
-    with _service(folder) as service:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(*[KeyboardInterrupt] * endless), _service(folder) as service:
         analyzer = Analyzer(folder / _EXPORT, events)
-        with contextlib.suppress(KeyboardInterrupt):
-            for record in play(folder, service, analyzer, total, pause):
-                show.result(record)
+        for record in play(folder, service, analyzer, total, pause):
+            show.result(record)
     show.end(folder)
 
 
@@ -120,9 +128,9 @@ def _clinic(data_dir: Path | None) -> Path:
 @contextlib.contextmanager
 def _service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run the real service on the clinic, as systemd would, and stop it in the end."""
-    command = [sys.executable, "-m", "edge_daemon.cli", "run", "--config", str(folder / _CONFIG)]
+    command = [sys.executable, "-c", _CHILD, "run", "--config", str(folder / _CONFIG)]
     environment = {k: v for k, v in os.environ.items() if k != options.DATA_VARIABLE}
-    log = (folder / "service.log").open("w+", encoding="utf-8")
+    log = (folder / _LOG).open("w+", encoding="utf-8")
     # A session of its own: Ctrl-C is for the demo, which then stops the service in order.
     service = subprocess.Popen(  # noqa: S603 this program, with our own arguments
         command, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -182,9 +190,7 @@ def play(
         The service ended, set a capture aside, or gave no result for two minutes.
     """
     exported = shown = 0
-    with _reading(folder) as db:
-        earlier = _fresh(db, 0) if db else []
-    seen = earlier[-1]["id"] if earlier else 0
+    seen, aside = _latest(folder)
     due = last = time.monotonic()
     while total is None or shown < total:
         now = time.monotonic()
@@ -192,15 +198,13 @@ def play(
             analyzer.run()
             exported += 1
             due = now + pause
-        with _reading(folder) as db:
-            fresh = _fresh(db, seen) if db else []
-        for record in fresh:
+        for record in _fresh(folder, seen):
             seen, last = record["id"], now
             shown += 1
             yield record
-        if service.poll() is not None or now - last > _PATIENCE_S:
+        if service.poll() is not None or now - last > _PATIENCE_S or _latest(folder)[1] > aside:
             raise _stuck(folder, service)
-        if not fresh:
+        if last != now:
             time.sleep(_POLL_S)
 
 
@@ -218,24 +222,40 @@ def _reading(folder: Path) -> Iterator[sqlite3.Connection | None]:
         yield db
 
 
-def _fresh(db: sqlite3.Connection, seen: int) -> list[Record]:
+def _latest(folder: Path) -> tuple[int, int]:
+    """Return the ids of the newest run and of the newest capture in quarantine, or 0."""
     from edge_daemon.store import queries
 
-    found = queries.results(db, limit=100)
+    with _reading(folder) as db:
+        if db is None:
+            return 0, 0
+        run, aside = queries.results(db, limit=1), queries.quarantined(db, limit=1)
+    return run[0]["id"] if run else 0, aside[0]["id"] if aside else 0
+
+
+def _fresh(folder: Path, seen: int) -> list[Record]:
+    """Return the runs after `seen`, oldest first."""
+    from edge_daemon.store import queries
+
+    with _reading(folder) as db:
+        found = queries.results(db, limit=100) if db else []
     return [r for r in reversed(found) if r["id"] > seen]
 
 
 def _stuck(folder: Path, service: subprocess.Popen[bytes]) -> errors.Fatal:
-    """Say why no further result will come, with the service's last words."""
+    """Say why no further result will come."""
+    from edge_daemon.store import queries
+
+    with _reading(folder) as db:
+        aside = queries.quarantined(db, limit=1) if db else []
     code = service.poll()
+    if aside:
+        return errors.Fatal(
+            f"the service set a capture aside: {aside[0]['reason_message']}",
+            action=aside[0]["reason_action"],
+        )
     what = "gave no result for two minutes" if code is None else f"ended with exit code {code}"
-    log = (folder / "service.log").read_text(encoding="utf-8", errors="replace")
-    last = "\n".join(log.splitlines()[-3:])
-    return errors.Fatal(
-        f"the service {what}\n{last}".rstrip(),
-        action=f"`edge-daemon quarantine --data-dir {folder}` says what was set aside; "
-        f"the service's log is {folder / 'service.log'}.",
-    )
+    return errors.Fatal(f"the service {what}", action=f"Look at {folder / _LOG}.")
 
 
 _COLUMNS: Final = (

@@ -1,0 +1,242 @@
+"""run, status, config, and the options that decide where data lies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import pytest
+
+from edge_daemon import config, errors
+from edge_daemon.cli import options
+from edge_daemon.cli.status import size
+
+
+def write_config(folder, **box):
+    export = folder / "export"
+    export.mkdir(exist_ok=True)
+    lines = ["[box]", *(f'{k} = "{v}"' for k, v in box.items())]
+    lines += ["[[source]]", 'name = "analyzer"', f'path = "{export}"', "settle_s = 0.1"]
+    path = folder / "config.toml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_config_init_check_round_trip(invoke, tmp_path):
+    file = tmp_path / "config.toml"
+    assert invoke("config", "init", file).code == 0
+    assert file.read_text(encoding="utf-8") == invoke("config", "init").out
+    done = invoke("config", "check", file)
+    assert done.code == errors.EXIT_WARNINGS  # the example's export folder does not exist here
+    assert "analyzer-1" in done.out
+    assert "no such folder" in done.err
+
+
+def test_config_init_changes_no_existing_file(invoke, tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("mine", encoding="utf-8")
+    done = invoke("config", "init", file)
+    assert done.code == errors.EXIT_FAILED
+    assert "--force" in done.err
+    assert file.read_text(encoding="utf-8") == "mine"
+    assert invoke("config", "init", file, "--force").code == 0
+    assert file.read_text(encoding="utf-8") != "mine"
+
+
+def test_config_check_lists_every_problem(invoke, tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[box]\nnmae = "x"\n[[source]]\nname = "a"\npath = "e"\nsettle_s = -1\n', encoding="utf-8"
+    )
+    done = invoke("config", "check", file)
+    assert done.code == errors.EXIT_BAD_CONFIG
+    assert "box.nmae" in done.err
+    assert "source[0].settle_s" in done.err
+    as_json = invoke("config", "check", file, "--json")
+    assert as_json.code == errors.EXIT_BAD_CONFIG
+    assert as_json.json["ok"] is False
+    assert len(as_json.json["problems"]) == 2
+
+
+def test_config_check_of_a_good_file(invoke, tmp_path):
+    file = write_config(tmp_path)
+    done = invoke("config", "check", file, "--json")
+    assert (done.code, done.json["ok"], done.json["problems"]) == (0, True, [])
+
+
+def test_config_check_of_no_file(invoke, tmp_path):
+    done = invoke("config", "check", tmp_path / "none.toml")
+    assert done.code == errors.EXIT_BAD_CONFIG
+    assert "No such file" in done.err
+
+
+def test_config_schema(invoke):
+    assert "properties" in invoke("config", "schema").json
+
+
+def test_run_with_bad_configuration(invoke, tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("[box", encoding="utf-8")
+    done = invoke("run", "-c", file)
+    assert done.code == errors.EXIT_BAD_CONFIG
+    assert "is not TOML" in done.err
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    pytest.fail("the condition did not come true")
+
+
+def test_run_takes_a_file_in_and_status_sees_it(spawn, tmp_path):
+    from edge_daemon.simulator.cohort import sample
+
+    file = write_config(tmp_path)
+    data = tmp_path / "data"
+    command = [sys.executable, "-m", "edge_daemon.cli", "run", "-c", file, "--data-dir", data]
+    service = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        until((data / "run" / "status.json").is_file)
+        taken = sample(0, events=1000, seed=1, species=("dog",))
+        (tmp_path / "export" / taken.name).write_bytes(taken.data)
+        until(lambda: spawn("status", "--json", "--data-dir", data).json["runs"] == 1)
+        done = spawn("status", "--json", "--data-dir", data)
+        assert done.code == 0
+        assert done.json["running_pid"] == service.pid
+        assert done.json["sources"][0]["name"] == "analyzer"
+        assert done.json["newest_capture"]["state"] == "classified"
+        shown = spawn("status", "--data-dir", data).out
+        assert f"in use by process {service.pid}" in shown
+        assert "SIMULATED" in shown
+    finally:
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(30) == 0
+    done = spawn("status", "--data-dir", data)
+    assert done.code == errors.EXIT_WARNINGS
+    assert "not running" in done.out
+
+
+def test_status_of_a_killed_service_is_not_running(invoke, clinic):
+    clinic.add()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (clinic.path / "lock").write_text(f"{dead.pid}\n", encoding="ascii")
+    done = invoke("status", "--data-dir", clinic.path, "--json")
+    assert done.json["running_pid"] is None
+    assert done.code == errors.EXIT_WARNINGS
+
+
+def test_status_counts(invoke, clinic):
+    clinic.add()
+    clinic.set_aside()
+    found = invoke("status", "--data-dir", clinic.path, "--json").json
+    assert found["states"] == {"received": 0, "decoded": 0, "classified": 1, "quarantined": 1}
+    assert found["refusals"] == 1
+    assert found["outbox_waiting"] == 1
+    shown = invoke("status", "--data-dir", clinic.path)
+    assert "1 classified, 1 quarantined" in shown.out
+    assert "edge-daemon quarantine" in shown.err
+
+
+def test_status_without_database(invoke, tmp_path):
+    assert invoke("status", "--data-dir", tmp_path).code == errors.EXIT_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2.5e12, "2.5 TB")]
+)
+def test_sizes(number, text):
+    assert size(number) == text
+
+
+@pytest.mark.parametrize("configured", [None, "kept", "/absolute/kept"])
+def test_default_data_folder_is_that_of_the_service(monkeypatch, tmp_path, configured):
+    box = {"data_dir": configured} if configured else {}
+    file = write_config(tmp_path, **box)
+    monkeypatch.setenv(options.CONFIG_VARIABLE, str(file))
+    settings = config.load_config(file)
+    expected = settings if configured else None
+    assert options.configured_data_dir() == config.resolve_data_dir(None, os.environ, expected)
+
+
+def test_default_data_folder_without_configuration(monkeypatch, tmp_path):
+    monkeypatch.setenv(options.CONFIG_VARIABLE, str(tmp_path / "none.toml"))
+    for home in (None, tmp_path / "share"):
+        if home:
+            monkeypatch.setenv("XDG_DATA_HOME", str(home))
+        expected = config.resolve_data_dir(None, os.environ)
+        assert options.configured_data_dir() == expected
+
+
+def test_names_are_those_of_the_configuration():
+    assert options.SYSTEM_DATA_DIR == config.SYSTEM_DATA_DIR
+    assert options.DATA_VARIABLE == config.DATA_DIR_VARIABLE
+
+
+def test_unreadable_configuration_is_said_where_data_is_wanted(invoke, tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("[box", encoding="utf-8")
+    done = invoke("results", env={options.CONFIG_VARIABLE: str(file)})
+    assert done.code == errors.EXIT_BAD_CONFIG
+    assert "--data-dir" in done.err
+
+
+def moment(text):
+    return options.Moment().convert(text, None, None)
+
+
+def test_moments():
+    now = datetime.now(UTC)
+    assert moment("2026-11-22T14:30:00+01:00") == "2026-11-22T13:30:00.000000Z"
+    local = datetime(2026, 11, 22).astimezone().astimezone(UTC)
+    assert moment("2026-11-22") == local.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for text, age in (("30m", 1 / 48), ("12h", 0.5), ("7d", 7), ("2w", 14)):
+        found = datetime.fromisoformat(moment(text))
+        assert abs(now - timedelta(days=age) - found) < timedelta(minutes=1)
+    assert moment("yesterday") < moment("today") <= moment("0m")
+
+
+@pytest.mark.parametrize("text", ["", "d", "7x", "2026-13-01", "99999999999d", "-1d"])
+def test_moments_that_are_none(text):
+    with pytest.raises(click.BadParameter, match="is not a time"):
+        moment(text)
+
+
+def test_completion_script_works_in_bash(tmp_path, invoke):
+    script = tmp_path / "complete.sh"
+    script.write_text(invoke("completion", "bash").out, encoding="utf-8")
+    (tmp_path / "edge-daemon").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -m edge_daemon.cli "$@"\n', encoding="utf-8"
+    )
+    (tmp_path / "edge-daemon").chmod(0o755)
+    probe = (
+        f"source {script}; COMP_WORDS=(edge-daemon qua); COMP_CWORD=1; "
+        '_edge_daemon_completion edge-daemon; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", probe],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert done.stdout.strip() == "quarantine"
+
+
+def test_json_schema_of_the_config_is_json(spawn):
+    assert json.loads(spawn("config", "schema").out)["type"] == "object"
+
+
+def test_relative_configuration_path(spawn, tmp_path):
+    write_config(tmp_path, data_dir="kept")
+    done = spawn("results", env={options.CONFIG_VARIABLE: "config.toml"}, cwd=tmp_path)
+    assert done.code == errors.EXIT_NOT_FOUND
+    assert str(Path(tmp_path) / "kept") in done.err
