@@ -37,14 +37,12 @@ class Archive:
         self.root = root
         # One folder for unfinished files: after a crash only this one needs sweeping.
         self._incoming = root / "incoming"
+        make_directory(self._incoming)
         try:
-            self._incoming.mkdir(parents=True, exist_ok=True)
             for leftover in self._incoming.iterdir():
                 leftover.unlink()
         except OSError as error:
             raise _unwritable(self._incoming, error) from error
-        sync_directory(root)
-        sync_directory(root.parent)
 
     def path(self, sha256: str) -> Path:
         """Path of a capture's file, whether or not it exists.
@@ -113,9 +111,7 @@ class Archive:
 
     def _write(self, path: Path, data: bytes) -> None:
         folder = path.parent
-        if not folder.is_dir():
-            folder.mkdir(exist_ok=True)
-            sync_directory(self.root)
+        make_directory(folder)
         handle, partial = tempfile.mkstemp(dir=self._incoming)
         try:
             with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
@@ -127,6 +123,24 @@ class Archive:
             Path(partial).unlink(missing_ok=True)
             raise
         sync_directory(folder)
+
+
+def make_directory(folder: Path) -> None:
+    """Make a folder durable, with every one above it that is missing.
+
+    Raises
+    ------
+    Retryable
+        It cannot be made.
+    """
+    try:
+        if folder.is_dir():
+            return
+        make_directory(folder.parent)
+        folder.mkdir(mode=0o750, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    sync_directory(folder.parent)
 
 
 def sync_directory(folder: Path) -> None:
@@ -165,8 +179,8 @@ def _read(path: Path) -> bytes:
 
 def _unwritable(path: Path, error: OSError) -> Retryable:
     return Retryable(
-        f"{path}: the capture cannot be archived: {error.strerror}",
-        action="free disk space or check the disk; the source file is left in place",
+        f"{path} cannot be written: {error.strerror}",
+        action="check its permissions, free disk space or check the disk; it is tried again",
     )
 
 

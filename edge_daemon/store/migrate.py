@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from edge_daemon.errors import Retryable
 from edge_daemon.store import layout
-from edge_daemon.store.archive import sync_directory
+from edge_daemon.store.archive import make_directory, sync_directory
 from edge_daemon.store.engine import BUSY_TIMEOUT_S, make_engine, wrap
 from edge_daemon.store.revision import newer_schema, read_revision
 
@@ -69,8 +69,8 @@ def migrate(
 def back_up(database: Path, target: Path) -> None:
     """Copy a database with SQLite's online backup; `target` appears whole or not at all."""
     partial = target.with_suffix(".partial")
+    make_directory(target.parent)
     try:
-        target.parent.mkdir(exist_ok=True)
         partial.unlink(missing_ok=True)
         with (
             closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as source,

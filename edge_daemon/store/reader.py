@@ -30,11 +30,11 @@ def connect(data_dir: Path) -> sqlite3.Connection:
         The database cannot be opened or read now.
     """
     database = layout.database_path(data_dir).absolute()
-    if not database.is_file():
-        raise _no_store(data_dir)
     try:
+        if not database.is_file():
+            raise _no_store(data_dir)
         db, found = _open(database)
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise Retryable(
             f"{database}: the database cannot be read: {error}",
             action="check that this user may read the data directory, then try again",

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from edge_daemon.errors import Retryable
 from edge_daemon.records import CaptureState, RawCapture
 from edge_daemon.store import layout
-from edge_daemon.store.archive import Archive
+from edge_daemon.store.archive import Archive, make_directory
 from edge_daemon.store.committer import MAX_GROUP, Committer
 from edge_daemon.store.lock import DirectoryLock
 from edge_daemon.store.migrate import migrate
@@ -110,14 +109,8 @@ class Store:
         Retryable
             The disk is full, failing or read-only.
         """
-        try:
-            data_dir = data_dir.absolute()
-            data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        except OSError as error:
-            raise Retryable(
-                f"{data_dir}: the data directory cannot be made: {error.strerror}",
-                action="make its parent writable for this user, or choose another directory",
-            ) from error
+        data_dir = data_dir.absolute()
+        make_directory(data_dir)
         lock = DirectoryLock(data_dir / layout.LOCK_NAME)
         try:
             migrate(data_dir)

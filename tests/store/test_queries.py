@@ -268,6 +268,19 @@ def test_someone_who_may_only_read_can_ask(as_guest, clock, make, service):
     store.close()
 
 
+def test_someone_who_may_not_read_is_told(as_guest, clock):
+    folder, act = as_guest
+    Store.open(folder / "data", clock).close()
+    (folder / "data").chmod(0o700)
+    with act(), pytest.raises(Retryable, match="Permission denied") as caught:
+        queries.connect(folder / "data")
+    assert "may read" in caught.value.action
+    with act(), pytest.raises(Retryable, match="Permission denied"):
+        Store.open(folder / "data", clock)
+    with act(), pytest.raises(Retryable, match="Permission denied"):
+        Store.open(folder / "data" / "inner", clock)
+
+
 def test_a_path_with_odd_characters(tmp_path, clock, make):
     data_dir = tmp_path / "a?mode=rw#b%20 ü"
     with Store.open(data_dir, clock) as store:
