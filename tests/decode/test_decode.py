@@ -152,6 +152,12 @@ def test_metered_volume_must_be_a_positive_number(profile, capture, written):
     refused(data, profile, code="profile_mismatch", match=r"\$VOL: expected a positive number")
 
 
+def test_a_volume_that_overflows_its_unit(write_profile, capture):
+    profile = load_profile(write_profile(replace=[("scale = 1e-3", "scale = 1e3")]))
+    data = capture(keywords={"$VOL": "9e307"})
+    refused(data, profile, code="profile_mismatch", match=r"\$VOL")
+
+
 def test_metadata_that_is_not_there_is_not_known(profile, capture):
     batch = decode(capture(keywords={"$SMNO": " ", "$VOL": " ", "SPECIES": " "}), profile)
     assert (batch.sample.sample_id, batch.sample.volume_ul, batch.sample.species) == (

@@ -40,6 +40,16 @@ def test_a_good_profile(write_profile):
         profile.title = "other"
 
 
+def test_the_firmware_keyword_is_the_one_of_the_metadata(write_profile):
+    path = write_profile(
+        replace=[
+            ('"FIRMWARE" = "1.0"', '"Firmware" = { regex = "v1[.].*" }'),
+            ("[metadata]", '[metadata]\nfirmware = { keyword = "FirmWare" }'),
+        ]
+    )
+    assert load_profile(path).firmware_keywords == ("Firmware",)
+
+
 def test_leniencies_are_named(write_profile):
     path = write_profile(
         replace=[('name = "fcs"', 'name = "fcs"\n[codec.options]\nempty_values = true')]

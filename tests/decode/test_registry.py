@@ -130,6 +130,17 @@ def test_a_site_folder_adds_and_never_overrides(write_profile, tmp_path, capture
     assert "conditions are those of profile acme_cell9/1.0" in same_match.message
 
 
+def test_decode_only_profiles_do_not_clash(tmp_path):
+    text = (profiles_dir() / "generic_fcs" / "any.toml").read_text(encoding="utf-8")
+    for model in ("generic_fcs", "generic_other"):
+        path = tmp_path / model / "any.toml"
+        path.parent.mkdir()
+        path.write_text(text.replace('"generic_fcs"', f'"{model}"'), encoding="utf-8")
+    registry = Registry.load([tmp_path])
+    assert sorted(registry.profiles) == ["generic_fcs", "generic_other"]
+    assert registry.problems == ()
+
+
 def test_no_such_directory(tmp_path):
     assert Registry.load([tmp_path / "absent"]).profiles == {}
 
