@@ -38,6 +38,8 @@ _UNITS: Final = {"10*6/uL": "M/µL", "10*3/uL": "K/µL"}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """What spreadsheets take for the start of a formula, full-width forms included."""
 _MAX_COLUMN: Final = 60
+_WIDE: Final = 110
+_LONG_WORD: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,30 @@ class Column:
         Heading in CSV.
     heading
         Heading for people; empty for a column that only CSV has.
+    unit
+        Unit for people, part of the heading.
     cell
         Record → text or number. Numbers are written as they are; text is made safe.
     right
         Align to the right.
+    folds
+        May take several lines in a terminal; the others keep their width.
+    wide
+        Left out of a terminal that is narrower than `_WIDE`.
     """
 
     name: str
     heading: str
     cell: Callable[[Record], object]
     right: bool = False
+    folds: bool = False
+    wide: bool = False
+    unit: str = ""
+
+    @property
+    def title(self) -> str:
+        """Heading with its unit."""
+        return f"{self.heading} {self.unit}".rstrip()
 
 
 def form(*, as_json: bool, as_csv: bool = False) -> Form:
@@ -129,6 +145,8 @@ def measurement(record: Mapping[str, Any] | None) -> str:
 LISTED: Final = {"RBC": "10*6/uL", "RETIC%": "%", "PLT": "10*3/uL", "CLUMP%": "%"}
 """Measurements that fit a listing, with their unit; `show` has all of them."""
 
+_ALWAYS: Final = ("RBC", "RETIC%", "PLT")
+
 
 def measurement_column(code: str) -> Column:
     """Column of one measurement of a record's `measurements`."""
@@ -137,8 +155,9 @@ def measurement_column(code: str) -> Column:
         found = (m for m in record.get("measurements") or () if m["code"] == code)
         return measurement(next(found, None))
 
-    heading = code if code.endswith("%") else f"{code} {unit(LISTED[code])}"
-    return Column(code, heading, cell, right=True)
+    shown = "" if code.endswith("%") else unit(LISTED[code])
+    wide = code not in _ALWAYS
+    return Column(code, code, cell, right=True, folds=True, wide=wide, unit=shown)
 
 
 def simulated_mark(record: Record) -> str:
@@ -215,7 +234,7 @@ def width(text: str) -> int:
 
 
 def _plain_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
-    table = [[c.heading for c in columns], *rows]
+    table = [[c.title for c in columns], *rows]
     # One very long name must not push every other row's columns off the page.
     widths = [min(_MAX_COLUMN, max(width(r[i]) for r in table)) for i in range(len(columns))]
     for row in table:
@@ -230,7 +249,7 @@ def growing(columns: Sequence[Column], widths: Sequence[int], record: Record | N
     """Write the heading (None) or one row of a table whose later rows are not known yet."""
     parts = []
     for column, space in zip(columns, widths, strict=True):
-        text = column.heading if record is None else cell_text(column.cell(record))
+        text = column.title if record is None else cell_text(column.cell(record))
         pad = " " * (space - width(text))
         shown = click.style(text, bold=True) if record is None else _coloured(text)
         parts.append(f"{pad}{shown}" if column.right else f"{shown}{pad}")
@@ -247,15 +266,36 @@ def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
+    console = _console()
+    shown = [i for i, c in enumerate(columns) if console.width >= _WIDE or not c.wide]
+    cells = [[columns[i].heading, columns[i].unit, *(row[i] for row in rows)] for i in shown]
+    needed = [_least(columns[i], texts) for i, texts in zip(shown, cells, strict=True)]
+    roomy = console.width >= sum(max(map(width, texts)) + 2 for texts in cells)
+    gap = 2 if roomy else 1
+    # rich would cut a value to make its column fit: rather let the terminal break the line.
+    console.width = max(console.width, sum(needed) + gap * len(needed))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0))
+    for i, least in zip(shown, needed, strict=True):
+        column = columns[i]
         table.add_column(
-            column.heading, justify="right" if column.right else "left", overflow="fold"
+            # The unit goes under the name: a heading must not be wider than what it heads.
+            Text(f"{column.heading}\n{column.unit}" if column.unit else column.heading),
+            justify="right" if column.right else "left",
+            overflow="fold",
+            no_wrap=not column.folds,
+            min_width=least,
         )
     for row in rows:
         # Text, not str: a name with square brackets is not markup.
-        table.add_row(*(Text(text, style=_COLOURS.get(text, "")) for text in row))
-    _console().print(table)
+        table.add_row(*(Text(row[i], style=_COLOURS.get(row[i], "")) for i in shown))
+    console.print(table)
+
+
+def _least(column: Column, texts: Sequence[str]) -> int:
+    """Least width of a column: all of its text, or its longest word where it may fold."""
+    if not column.folds:
+        return max(map(width, texts))
+    return min(_LONG_WORD, max((width(w) for text in texts for w in text.split()), default=0))
 
 
 _COLOURS: Final = {"OK": "green", "Review": "yellow", "Failed": "red", SIMULATED: "magenta"}

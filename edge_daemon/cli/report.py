@@ -42,6 +42,13 @@ def local_time(wall: str | None) -> str:
         return wall
 
 
+def short_time(wall: str) -> str:
+    """Show a stored UTC moment as local day and minute, or as a date when it is of another year."""
+    moment = datetime.fromisoformat(wall).astimezone()
+    same_year = moment.year == datetime.now().astimezone().year
+    return moment.strftime("%d %b %H:%M" if same_year else "%d %b %Y")
+
+
 def patient(record: Mapping[str, Any]) -> str:
     """Name and id of the patient, as far as the instrument said."""
     name, key = record["patient_name"], record["patient_id"]
@@ -64,16 +71,18 @@ def listing_columns(records: Sequence[Record]) -> tuple[Column, ...]:
     """Columns of `results`; the mark of simulated results only where there are any."""
     mark = "Mark" if any(r["simulated"] for r in records) else ""
     flags = "Flags" if any(_flag_codes(r) for r in records) else ""
+    any_patient = "Patient" if any(patient(r) for r in records) else ""
     return (
         Column("run", "Run", lambda r: r["id"], right=True),
-        Column("analysed", "Analysed", lambda r: local_time(r["created_wall"])),
+        Column("analysed", "", lambda r: r["created_wall"]),
+        Column("analysed_local", "Analysed", lambda r: short_time(r["created_wall"])),
         Column("sample", "Sample", lambda r: r["sample_id"]),
-        Column("patient", "Patient", patient),
+        Column("patient", any_patient, patient, folds=True),
         Column("species", "Species", lambda r: r["species"] or "unknown"),
         Column("status", "Status", headline),
         Column("simulated", mark, output.simulated_mark),
         *(output.measurement_column(code) for code in output.LISTED),
-        Column("flags", flags, _flag_codes),
+        Column("flags", flags, _flag_codes, folds=True, wide=True),
     )
 
 
@@ -182,7 +191,7 @@ _MEASUREMENTS: Final = (
         right=True,
     ),
     Column("method", "Method", lambda m: m["method"]),
-    Column("flags", "Flags", lambda m: " ".join(m["flags"])),
+    Column("flags", "Flags", lambda m: " ".join(m["flags"]), folds=True),
 )
 
 

@@ -23,7 +23,7 @@ def test_listing_is_newest_first_and_reads_aloud(invoke, clinic):
     assert done.code == 0
     head, newest, oldest = done.out.splitlines()
     assert head.split()[:3] == ["Run", "Analysed", "Sample"]
-    assert newest.split()[3:7] == ["D-0002", "Mieze", "(P-7)", "cat"]
+    assert newest.split()[4:8] == ["D-0002", "Mieze", "(P-7)", "cat"]
     assert "OK" in newest
     assert "SIMULATED" not in newest
     assert "Review  SIMULATED      7.12  not reported       255" in oldest
@@ -328,6 +328,21 @@ def test_terminal_has_colour_and_no_color_takes_it_away(clinic):
         plain = in_terminal(*args, env={"NO_COLOR": "1"})
         assert "\x1b[3" not in plain
         assert "SIMULATED" in plain
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "100", "160"])
+def test_narrow_terminal_cuts_no_value(clinic, columns):
+    clinic.add(patient_name="x" * 100)
+    env = {"NO_COLOR": "1", "COLUMNS": columns}
+    shown = in_terminal("results", "--data-dir", clinic.path, env=env)
+    for value in ("7.12", "255", "SIMULATED", "Review", "D-0001", "reported"):
+        assert value in shown
+
+
+def test_year_is_said_when_it_is_not_this_one():
+    from edge_daemon.cli.report import short_time
+
+    assert short_time("2001-05-06T12:00:00.000000Z").endswith("May 2001")
 
 
 def test_pipe_has_no_colour(spawn, clinic):
