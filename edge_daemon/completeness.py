@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_daemon.decode.codecs.fcs_text import FcsOptions, headers, keyword_int
+from edge_daemon.decode.codecs.fcs_text import HEADER_BYTES, FcsOptions, headers, keyword_int
 from edge_daemon.decode.limits import Limits
 from edge_daemon.errors import Quarantine
 
@@ -23,10 +23,10 @@ def is_whole(data: bytes) -> bool:
     data
         Everything the file holds now.
     """
-    if len(data) < len(_MAGIC) and _MAGIC.startswith(data):
-        return False
     if not data.startswith(_MAGIC):
-        return True
+        return not _MAGIC.startswith(data)
+    if len(data) < HEADER_BYTES:
+        return False
     try:
         for header in headers(data, Limits(max_bytes=len(data)), _LENIENT):
             end = header.data[1] or keyword_int(header.keywords, "$ENDDATA") or 0

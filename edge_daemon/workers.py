@@ -316,7 +316,7 @@ class Pool:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for thread in started:
-            thread.join(_START_S)
+            thread.join(5.0)
         with contextlib.suppress(queue.Empty):
             while True:
                 if (task := self._queue.get_nowait()) is not None:
