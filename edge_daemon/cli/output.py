@@ -269,21 +269,19 @@ def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
     console = _console()
     shown = [i for i, c in enumerate(columns) if console.width >= _WIDE or not c.wide]
     cells = [[columns[i].heading, columns[i].unit, *(row[i] for row in rows)] for i in shown]
-    needed = [_least(columns[i], texts) for i, texts in zip(shown, cells, strict=True)]
-    roomy = console.width >= sum(max(map(width, texts)) + 2 for texts in cells)
-    gap = 2 if roomy else 1
+    gap = 2 if console.width >= sum(max(map(width, texts)) + 2 for texts in cells) else 1
+    widths = _fit([columns[i] for i in shown], cells, console.width - gap * len(shown))
     # rich would cut a value to make its column fit: rather let the terminal break the line.
-    console.width = max(console.width, sum(needed) + gap * len(needed))
+    console.width = max(console.width, sum(widths) + gap * len(shown))
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0))
-    for i, least in zip(shown, needed, strict=True):
+    for i, space in zip(shown, widths, strict=True):
         column = columns[i]
         table.add_column(
             # The unit goes under the name: a heading must not be wider than what it heads.
             Text(f"{column.heading}\n{column.unit}" if column.unit else column.heading),
             justify="right" if column.right else "left",
             overflow="fold",
-            no_wrap=not column.folds,
-            min_width=least,
+            width=space,
         )
     for row in rows:
         # Text, not str: a name with square brackets is not markup.
@@ -291,11 +289,18 @@ def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
     console.print(table)
 
 
-def _least(column: Column, texts: Sequence[str]) -> int:
-    """Least width of a column: all of its text, or its longest word where it may fold."""
-    if not column.folds:
-        return max(map(width, texts))
-    return min(_LONG_WORD, max((width(w) for text in texts for w in text.split()), default=0))
+def _fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Give every column the width of its text; where room is short, fold the longest first."""
+    widths = [max(map(width, texts)) for texts in cells]
+    least = [
+        min(_LONG_WORD, max((width(word) for text in texts for word in text.split()), default=0))
+        if column.folds
+        else space
+        for column, texts, space in zip(columns, cells, widths, strict=True)
+    ]
+    for i in sorted(range(len(widths)), key=lambda i: least[i] - widths[i]):
+        widths[i] -= max(0, min(sum(widths) - room, widths[i] - least[i]))
+    return widths
 
 
 _COLOURS: Final = {"OK": "green", "Review": "yellow", "Failed": "red", SIMULATED: "magenta"}
