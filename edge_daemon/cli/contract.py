@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_daemon import errors
+from edge_daemon.cli.output import next_action
 from edge_daemon.decode import Registry, decode, kit, load_profile
 from edge_daemon.resources import profiles_dir
 
@@ -80,7 +81,7 @@ def check(path: Path) -> list[Check]:
         _must_equal(decode(data, profile), kit.expected_path(path))
         done.append(Check(name, step, None))
     except errors.EdgeError as error:
-        done.append(Check(name, step, f"{error.message}\n→ {error.action}"))
+        done.append(Check(name, step, f"{error.message}\n{next_action(error.action)}"))
     return done
 
 

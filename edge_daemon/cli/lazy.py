@@ -160,8 +160,8 @@ def report(error: Exception) -> None:
     else:
         message = f"internal error: {type(error).__name__}: {error}"
         action = "Run it again as `edge-daemon --debug …` and report what it prints."
-    from edge_daemon.cli.output import printable
+    from edge_daemon.cli.output import next_action, printable
 
     click.echo(f"edge-daemon: {printable(message, lines=True)}", err=True)
     if action:
-        click.echo(f"→ {printable(action, lines=True)}", err=True)
+        click.echo(next_action(action), err=True)

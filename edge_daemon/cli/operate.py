@@ -176,7 +176,7 @@ def _say_reasons(records: list[Record]) -> None:
         if len(group) > 1:
             output.say(f"  and {len(group) - 1} more; `edge-daemon quarantine` has each")
         if action:
-            output.say(f"→ {action}")
+            output.say(output.next_action(action))
 
 
 @click.group()

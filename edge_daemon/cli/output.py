@@ -101,6 +101,13 @@ def printable(text: str, *, lines: bool = False) -> str:
     )
 
 
+def next_action(text: str) -> str:
+    """Return what to do as a line of its own, from any part of the product in one style."""
+    first = text.split(" ", 1)[0]
+    sentence = text[:1].upper() + text[1:] if first.isalpha() else text
+    return f"→ {printable(sentence, lines=True)}"
+
+
 def cell_text(value: object) -> str:
     """One cell for people."""
     return "" if value is None else printable(str(value))

@@ -37,7 +37,8 @@ def _registry(extra: tuple[Path, ...]) -> Registry:
 
     registry = Registry.load([profiles_dir(), *extra])
     for problem in registry.problems:
-        output.say(f"edge-daemon: left out: {problem.message}\n→ {problem.action}")
+        output.say(f"edge-daemon: left out: {problem.message}")
+        output.say(output.next_action(problem.action))
     return registry
 
 

@@ -201,7 +201,7 @@ def _write_flags(flags: Sequence[Mapping[str, Any]]) -> None:
     for flag in flags:
         click.echo(printable(f"{SEVERITIES[flag['severity']]:<7}{flag['code']}: {flag['message']}"))
         if flag["action"]:
-            click.echo(printable(f"       → {flag['action']}"))
+            click.echo(f"       {output.next_action(flag['action'])}")
 
 
 def _write_counts(counts: Mapping[str, int]) -> None:
@@ -295,6 +295,6 @@ def write_quarantine(records: Sequence[Record]) -> None:
         click.echo(printable(f"{when}  {record['name']}  [{why['code']}{times}]"))
         click.echo(printable(f"  {why['message']}"))
         if why["action"]:
-            click.echo(printable(f"  → {why['action']}"))
+            click.echo(f"  {output.next_action(why['action'])}")
         if why["candidates"]:
             click.echo(printable(f"  Near: {', '.join(why['candidates'])}"))

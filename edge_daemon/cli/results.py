@@ -15,6 +15,7 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import options, output, report
+from edge_daemon.records import SPECIES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,7 +36,9 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--until", type=options.Moment(), help="Analysed before this time."),
             click.option("--sample", metavar="ID", help="Only this sample id."),
             click.option("--patient", metavar="ID", help="Only this patient id or name."),
-            click.option("--species", metavar="NAME", help="Only this species."),
+            click.option(
+                "--species", type=click.Choice(SPECIES), metavar="NAME", help="Only this species."
+            ),
             click.option("--flag", metavar="CODE", help="Only results that carry this flag."),
             click.option(
                 "--status",

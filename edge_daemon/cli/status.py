@@ -114,7 +114,7 @@ def size(number: float) -> str:
 def _write(found: Record) -> None:
     for problem in found["problems"]:
         click.echo(click.style(f"Problem: {problem['message']}", fg="yellow", bold=True))
-        click.echo(f"  → {problem['action']}")
+        click.echo(f"  {output.next_action(problem['action'])}")
     pid = found["running_pid"]
     states = found["states"]
     rows: list[tuple[str, Any]] = [

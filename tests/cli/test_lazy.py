@@ -88,6 +88,10 @@ def test_every_command_has_help(invoke, name):
     assert not done.err
 
 
+def test_short_help_option_works_everywhere(invoke):
+    assert invoke("results", "-h").out == invoke("results", "--help").out
+
+
 def test_version(invoke):
     from edge_daemon import __version__
 
@@ -149,7 +153,7 @@ def test_error_prints_message_and_action_and_no_traceback():
     group = group_raising(errors.Retryable("disk is full", action="make room"))
     code, out, err = run(group, "fail")
     assert (code, out) == (75, "")
-    assert err == "edge-daemon: disk is full\n→ make room\n"
+    assert err == "edge-daemon: disk is full\n→ Make room\n"
 
 
 def test_error_without_action_is_one_line():

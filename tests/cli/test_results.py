@@ -99,6 +99,12 @@ def test_wrong_time_lists_what_is_understood(invoke, empty):
     assert "7d" in done.err
 
 
+def test_wrong_species_lists_the_known(invoke, empty):
+    done = invoke("results", "--data-dir", empty, "--species", "dgo")
+    assert done.code == errors.EXIT_USAGE
+    assert "horse" in done.err
+
+
 def test_show_reads_from_verdict_to_provenance(invoke, clinic):
     clinic.add(flags=(invalid_flag(),))
     clinic.see_again(1, "copy of it.fcs")
