@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_daemon.decode import Registry, decode, decode_raw, load_profile, read_sample
+from edge_daemon.decode.codecs.fcs import FcsOptions
 from edge_daemon.decode.limits import Limits
 from edge_daemon.decode.numbers import parse_number
 from edge_daemon.errors import EdgeError, Quarantine
@@ -259,6 +260,7 @@ def test_leniencies_are_the_profiles(write_profile, capture):
 
 def test_a_decode_only_profile_gives_recorded_columns(capture):
     generic = Registry.load([profiles_dir()]).get("generic_fcs")
+    assert generic.fcs_options == FcsOptions.lenient()
     table = decode_raw(capture(), generic)
     assert table.values[:, 0].tolist() == [100, 1023, 0]
     assert read_sample(table, generic)[0].sample_id == "S-1"

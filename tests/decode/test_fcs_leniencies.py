@@ -71,6 +71,11 @@ def test_missing_final_delimiter(fcs):
     lenient_only(Open(ROWS).build(), "missing_final_delimiter")
 
 
+def test_doubled_final_delimiter(fcs):
+    # As an Accuri C6 writes it.
+    lenient_only(fcs(ROWS, text_padding=b"/").build(), "doubled_final_delimiter")
+
+
 def test_empty_values(fcs):
     for keywords in ({"NOTE": ""}, {"A": "", "B": "x", "C": ""}):
         table = lenient_only(fcs(ROWS, keywords=keywords).build(), "empty_values")

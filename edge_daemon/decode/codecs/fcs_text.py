@@ -40,6 +40,8 @@ class FcsOptions:
         are taken, and those of the HEADER if both do.
     missing_final_delimiter
         The TEXT segment does not end with its delimiter.
+    doubled_final_delimiter
+        The TEXT segment ends with its delimiter twice.
     empty_values
         TEXT holds empty values, so that a doubled delimiter is not an escaped one.
     spaced_keywords
@@ -51,6 +53,7 @@ class FcsOptions:
     data_end_off_by_one: bool = False
     offset_disagreement: bool = False
     missing_final_delimiter: bool = False
+    doubled_final_delimiter: bool = False
     empty_values: bool = False
     spaced_keywords: bool = False
     unreadable_supplemental_text: bool = False
@@ -269,30 +272,43 @@ def parse_text(
     """
     delimiter = text[:1]
     body = text[1:].rstrip(_PADDING.replace(delimiter, b""))
-    notes: list[str] = []
+    tokens, notes = _tokens(body, delimiter, options, where)
+    keywords, spaced = _keywords(tokens, delimiter, options, where)
+    return keywords, notes + spaced
+
+
+def _tokens(
+    body: bytes, delimiter: bytes, options: FcsOptions, where: str
+) -> tuple[list[bytes], tuple[str, ...]]:
+    """Split by the standard or, where that gives no pairs, with the one leniency that does."""
     tokens = _escaped_tokens(body, delimiter)
-    if tokens is None or any(delimiter in key for key in tokens[::2]):
-        plain = _plain_tokens(body, delimiter)
-        if plain is not None:
-            empty = next(i for i, token in enumerate(plain) if not token)
-            found = f"{where}: keyword {_show(plain[empty - 1])} has an empty value"
-            if not options.empty_values:
-                raise leniency("empty_values", found)
-            notes.append(f"empty_values: {found}")
-            tokens = plain
-    if tokens is None and not body.endswith(delimiter):
-        tokens = _escaped_tokens(body + delimiter, delimiter)
+    if tokens is not None and not any(delimiter in key for key in tokens[::2]):
+        return tokens, ()
+    name = ""
+    plain = _plain_tokens(body, delimiter)
+    if plain is not None:
+        empty = next(i for i, token in enumerate(plain) if not token)
+        name = "empty_values"
+        found = f"{where}: keyword {_show(plain[empty - 1])} has an empty value"
+        tokens = plain
+    elif tokens is None and body.endswith(delimiter * 2):
+        name = "doubled_final_delimiter"
+        found = f"{where} ends with its delimiter {delimiter!r} twice"
+        tokens = _escaped_tokens(body[:-1], delimiter)
+    elif tokens is None and not body.endswith(delimiter):
+        name = "missing_final_delimiter"
         found = f"{where} does not end with its delimiter {delimiter!r}"
-        if tokens is not None and not options.missing_final_delimiter:
-            raise leniency("missing_final_delimiter", found)
-        notes.append(f"missing_final_delimiter: {found}")
+        tokens = _escaped_tokens(body + delimiter, delimiter)
     if tokens is None:
         raise malformed(
             f"{where}: expected pairs of keyword and value between delimiters "
             f"{delimiter!r}, found a keyword without a value or an empty keyword"
         )
-    keywords, spaced = _keywords(tokens, delimiter, options, where)
-    return keywords, (*notes, *spaced)
+    if not name:
+        return tokens, ()
+    if not getattr(options, name):
+        raise leniency(name, found)
+    return tokens, (f"{name}: {found}",)
 
 
 def _escaped_tokens(body: bytes, delimiter: bytes) -> list[bytes] | None:
