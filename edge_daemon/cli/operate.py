@@ -59,6 +59,7 @@ def run(config_file: Path, data_dir: Path | None) -> int:
     from edge_daemon.config import load_config
     from edge_daemon.service import run_service
 
+    _must_exist(config_file)
     settings = load_config(config_file)
     if data_dir is not None:
         box = settings.box.model_copy(update={"data_dir": data_dir.expanduser().absolute()})
@@ -224,6 +225,7 @@ def config_check(file: Path, as_json: bool) -> int:
     """
     from edge_daemon.config import ConfigError, load_config
 
+    _must_exist(file)
     try:
         settings = load_config(file)
     except ConfigError as error:
@@ -244,6 +246,15 @@ def config_check(file: Path, as_json: bool) -> int:
         for source in missing:
             output.say(f"{source.path}: no such folder; {source.name!r} waits until it appears.")
     return errors.EXIT_WARNINGS if missing else errors.EXIT_OK
+
+
+def _must_exist(file: Path) -> None:
+    if not file.exists():
+        raise errors.Fatal(
+            f"{file}: no such file: there is no configuration",
+            action=f"Write one with `edge-daemon config init {file}`, or name another.",
+            exit_code=errors.EXIT_BAD_CONFIG,
+        )
 
 
 def _describe(settings: Any, file: Path) -> None:

@@ -69,10 +69,12 @@ def test_config_check_of_a_good_file(invoke, tmp_path):
     assert (done.code, done.json["ok"], done.json["problems"]) == (0, True, [])
 
 
-def test_config_check_of_no_file(invoke, tmp_path):
-    done = invoke("config", "check", tmp_path / "none.toml")
+@pytest.mark.parametrize("command", [["config", "check"], ["run", "-c"]])
+def test_missing_configuration_says_how_to_make_one(invoke, tmp_path, command):
+    done = invoke(*command, tmp_path / "none.toml")
     assert done.code == errors.EXIT_BAD_CONFIG
-    assert "No such file" in done.err
+    assert "no such file" in done.err
+    assert "edge-daemon config init" in done.err
 
 
 def test_config_schema(invoke):
