@@ -43,6 +43,9 @@ class Archive:
                 leftover.unlink()
         except OSError as error:
             raise _unwritable(self._incoming, error) from error
+        # A kill may have come between making a folder and syncing its name.
+        sync_directory(root)
+        sync_directory(root.parent)
 
     def path(self, sha256: str) -> Path:
         """Path of a capture's file, whether or not it exists.
@@ -78,6 +81,8 @@ class Archive:
         try:
             if not _holds(path, data):
                 self._write(path, data)
+            # Also for a file that was there: a kill may have come between rename and sync.
+            sync_directory(path.parent)
         except OSError as error:
             raise _unwritable(path, error) from error
         return path
@@ -122,7 +127,6 @@ class Archive:
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
-        sync_directory(folder)
 
 
 def make_directory(folder: Path) -> None:

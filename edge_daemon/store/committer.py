@@ -97,8 +97,11 @@ class Committer:
 
     def _run(self, opened: Future[None]) -> None:
         try:
-            self._connection = self._engine.connect()
-        except DBAPIError as error:
+            self._connection = self._connect()
+        except EdgeError as error:
+            opened.set_exception(error)
+            return
+        except (DBAPIError, sqlite3.Error) as error:
             opened.set_exception(self._translate(error))
             return
         opened.set_result(None)
@@ -107,6 +110,29 @@ class Committer:
             group, more = self._next_group()
             self._commit(group)
         self._shut()
+
+    def _connect(self) -> Connection:
+        """Open the database and put all that it holds on the disk.
+
+        After a kill or a failed fsync, rows read as committed that may only be in memory. An
+        operation that finds such a row and has nothing to write would be answered without any
+        fsync; so the log is moved into the database before the first answer.
+        """
+        connection = self._engine.connect()
+        try:
+            raw = _raw(connection)
+            busy, _, _ = raw.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        except sqlite3.Error:
+            connection.invalidate()
+            connection.close()
+            raise
+        if busy:
+            connection.close()
+            raise Retryable(
+                f"{self._database}: the log cannot be moved into the database while it is read",
+                action="end long queries and exports; it is tried again",
+            )
+        return connection
 
     def _next_group(self) -> tuple[list[_Operation], bool]:
         group: list[_Operation] = []
@@ -128,12 +154,12 @@ class Committer:
             if self._broken is not None:
                 raise self._broken  # noqa: TRY301 - answered like any failure of the group
             if self._connection.closed:
-                self._connection = self._engine.connect()
+                self._connection = self._connect()
             with self._connection.begin():
                 for operation in group:
                     outcomes.append((operation, *self._attempt(operation.work)))
                     self._require_transaction()
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             failure = self._recover(error)
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
             failure = error
@@ -164,21 +190,19 @@ class Committer:
 
     def _require_transaction(self) -> None:
         """SQLite ends the transaction by itself on some errors; COMMIT would then do nothing."""
-        if not self._raw().in_transaction:
+        if not _raw(self._connection).in_transaction:
             raise Retryable(
                 f"{self._database}: the transaction was rolled back by the database",
                 action="the operation is tried again",
             )
 
-    def _translate(self, error: DBAPIError) -> EdgeError:
-        if isinstance(error.orig, sqlite3.Error):
-            return wrap(error.orig, self._database)
+    def _translate(self, error: DBAPIError | sqlite3.Error) -> EdgeError:
+        cause = _cause(error)
+        if isinstance(cause, sqlite3.Error):
+            return wrap(cause, self._database)
         return EdgeError(f"{self._database}: {error}", action="report this with a support bundle")
 
-    def _raw(self) -> sqlite3.Connection:
-        return cast("sqlite3.Connection", self._connection.connection.dbapi_connection)
-
-    def _recover(self, error: DBAPIError) -> EdgeError:
+    def _recover(self, error: DBAPIError | sqlite3.Error) -> EdgeError:
         """Drop the connection after a sign of damage; give up after several in a row.
 
         The first sign is often the disk's, not the file's: a file system that died under an
@@ -186,11 +210,13 @@ class Committer:
         new connection, with nothing cached, finds out.
         """
         failure = self._translate(error)
-        if not isinstance(error.orig, sqlite3.Error) or not is_damage(error.orig):
+        cause = _cause(error)
+        if not isinstance(cause, sqlite3.Error) or not is_damage(cause):
             return failure
         self._strikes += 1
-        self._connection.invalidate()
-        self._connection.close()
+        if not self._connection.closed:
+            self._connection.invalidate()
+            self._connection.close()
         if self._strikes < MAX_STRIKES:
             return failure
         self._broken = Fatal(
@@ -211,12 +237,20 @@ class Committer:
         try:
             if not self._connection.closed:
                 # Closing would do it, but not while a reader is connected.
-                self._raw().execute("PRAGMA wal_checkpoint(PASSIVE)")
+                _raw(self._connection).execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error:
             pass  # the log is complete by itself; the next start moves it over
         finally:
             self._connection.close()
             self._engine.dispose()
+
+
+def _raw(connection: Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.dbapi_connection)
+
+
+def _cause(error: DBAPIError | sqlite3.Error) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def _answer(future: Future[Any], result: Any, error: Exception | None) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,18 @@ def test_puts_bytes_under_their_digest(archive):
     assert path == archive.root / SHA256[:2] / f"{SHA256}.raw"
     assert archive.get(SHA256) == DATA
     assert list((archive.root / "incoming").iterdir()) == []
+
+
+def test_a_name_that_a_kill_left_unsynced_is_synced_before_the_answer(archive, monkeypatch):
+    path = archive.put(DATA, SHA256)
+    synced = []
+
+    def fsync(handle):
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    archive.put(DATA, SHA256)
+    assert synced == [path.parent]
 
 
 def test_keeps_a_whole_file(archive):

@@ -210,3 +210,24 @@ def test_durability_settings(committer):
         return [db.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names]
 
     assert committer.submit(read).result() == ["wal", 2, 1]
+
+
+def test_a_reader_of_today_does_not_delay_a_start_and_one_of_yesterday_is_named(
+    database, monkeypatch
+):
+    first = Committer(database)
+    old = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    old.execute("BEGIN")
+    old.execute("SELECT count(*) FROM t").fetchone()
+    first.submit(put(1)).result()
+    first.close()
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_S", 0.01)
+    with pytest.raises(Retryable, match="while it is read"):
+        Committer(database)
+    old.execute("COMMIT")
+    old.execute("BEGIN")
+    old.execute("SELECT count(*) FROM t").fetchone()
+    second = Committer(database)
+    assert second.submit(put(2)).result() == 2
+    second.close()
+    old.close()
