@@ -4,10 +4,12 @@ import os
 import pty
 import subprocess
 import sys
+import time
 
 import pytest
 
 from edge_daemon import errors
+from edge_daemon.cli.status import holder
 
 
 def test_once_as_json(spawn, tmp_path):
@@ -55,6 +57,37 @@ def test_clinic_of_the_environment_gets_no_simulated_result(spawn, clinic, tmp_p
     done = spawn("demo", "--samples", 1, "--events", 2000, "--json", env=env)
     assert done.code == 0, done.err
     assert len(spawn("results", "--json", "--data-dir", clinic.path).json) == 1
+
+
+def test_service_that_cannot_start_is_said_at_once(spawn, tmp_path):
+    from edge_daemon.clock import SystemClock
+    from edge_daemon.store.writer import Store
+
+    clinic = tmp_path / "clinic"
+    clinic.mkdir()
+    (clinic / "demo.toml").touch()
+    with Store.open(clinic, SystemClock()):
+        done = spawn("demo", "--once", "--data-dir", clinic)
+    assert done.code == errors.EXIT_FAILED
+    assert f"ended with exit code {errors.EXIT_RETRY_LATER}" in done.err
+    assert str(clinic / "service.log") in done.err
+
+
+def test_killed_demo_takes_its_service_with_it(tmp_path):
+    clinic = tmp_path / "clinic"
+    command = [sys.executable, "-m", "edge_daemon.cli", "demo", "--samples", "1000"]
+    command += ["--events", "500", "--data-dir", clinic]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as demo:
+        try:
+            demo.stdout.readline()
+            demo.stdout.readline()  # the first result: the service runs
+            assert holder(clinic) is not None
+        finally:
+            demo.kill()
+    deadline = time.monotonic() + 30
+    while holder(clinic) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("ending", [b"\x03", None], ids=["ctrl-c", "hang-up"])
