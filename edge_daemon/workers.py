@@ -9,39 +9,25 @@ untrusted too: it is unpickled with a short list of record and error classes.
 from __future__ import annotations
 
 import contextlib
-import io
-import os
-import pickle
 import queue
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
-from importlib import import_module
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from edge_daemon.errors import EdgeError, Fatal, Quarantine, Retryable
-from edge_daemon.records import Classified, Decoded
+from edge_daemon.worker_handle import Worker, WorkerLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from edge_daemon.records import Step
 
 DATASET_NOTE: Final = "data set "
 """How the note begins that is stored with a result of any data set but the first."""
 
-_CHILD: Final = "import edge_daemon.worker_process as w; w.main()"
 ANALYSIS: Final = "edge_daemon.analysis:Analyst"
-_START_S: Final = 120.0  # importing from a worn SD card
 _IDLE_S: Final = 1.0
-_MAX_MESSAGE: Final = 4 << 20
-_GROWTH_FACTOR: Final = 2  # a worker holding half its allowance between tasks is replaced
 _ATTEMPTS: Final = 2
 
 
@@ -112,126 +98,6 @@ class Sink(Protocol):
         """Note that a worker was lost over this task: ``worker_died`` or ``worker_timeout``."""
 
 
-class WorkerLostError(Exception):
-    """The worker ended, hung, or sent what no worker sends."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-
-
-class _Unpickler(pickle.Unpickler):
-    """Loads records and our own errors, nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "edge_daemon.records" or (module, name) == ("edge_daemon.errors", "_rebuild"):
-            return getattr(import_module(module), name)
-        if module.startswith("edge_daemon."):
-            found = getattr(import_module(module), name, None)
-            if isinstance(found, type) and issubclass(found, EdgeError):
-                return found
-        raise pickle.UnpicklingError(f"a worker may not send {module}.{name}")
-
-
-class _Worker:
-    """One process; made, used and ended by the same thread (the kernel ties it to that one)."""
-
-    def __init__(self, plan: Plan, limits: WorkerLimits, entry: str) -> None:
-        self._limits = limits
-        self._tasks = 0
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [sys.executable, "-X", "faulthandler", "-c", _CHILD,
-                 str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-            )  # fmt: skip
-        self._connection: Connection = Connection(ours.detach())
-        try:
-            self._connection.send((plan, limits, entry))
-            kind, _ = self._receive(time.monotonic() + _START_S)
-        except (WorkerLostError, OSError) as error:
-            self.end()
-            raise Retryable(
-                f"no worker process could be started: {error}",
-                action="see the lines before this one in the journal; it is tried again",
-            ) from error
-        if kind != "ready":
-            self.end()
-            raise Retryable(f"a worker process answered {kind!r} instead of 'ready'")
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def worn(self) -> bool:
-        """Whether it should be replaced before the next task."""
-        allowed = self._limits.memory_mb << 20
-        return self._tasks >= self._limits.tasks or rss_bytes(self.pid) > allowed // _GROWTH_FACTOR
-
-    def steps(self, task: Task) -> Iterator[Step]:
-        """Yield what the worker finds; raise what it raises.
-
-        Raises
-        ------
-        EdgeError
-            What the analysis raised.
-        WorkerLostError
-            The process is of no more use.
-        """
-        self._tasks += 1
-        deadline = time.monotonic() + self._limits.wall_s
-        try:
-            self._connection.send(task)
-        except OSError as error:
-            raise self._ended() from error
-        while True:
-            kind, content = self._receive(deadline)
-            if kind == "step" and isinstance(content, Decoded | Classified):
-                yield content
-            elif kind == "error" and isinstance(content, EdgeError):
-                raise content
-            elif kind == "done":
-                return
-            else:
-                raise WorkerLostError("worker_died", f"failed inside: {content!s:.200}")
-
-    def _receive(self, deadline: float) -> tuple[str, object]:
-        try:
-            if not self._connection.poll(max(deadline - time.monotonic(), 0.0)):
-                raise WorkerLostError(
-                    "worker_timeout", f"took longer than {self._limits.wall_s:g} s"
-                )
-            data = self._connection.recv_bytes(_MAX_MESSAGE)
-            kind, content = _Unpickler(io.BytesIO(data)).load()
-        except (EOFError, OSError) as error:
-            raise self._ended() from error
-        except (pickle.UnpicklingError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise WorkerLostError("worker_died", f"sent what no worker sends: {error}") from error
-        return kind, content
-
-    def _ended(self) -> WorkerLostError:
-        """Say why the process is gone."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        code = self._process.poll()
-        if code == -signal.SIGXCPU:
-            return WorkerLostError(
-                "worker_timeout", f"took more than {self._limits.cpu_s} s of CPU time"
-            )
-        if code is not None and code < 0:
-            return WorkerLostError("worker_died", f"ended by {signal.Signals(-code).name}")
-        return WorkerLostError("worker_died", f"ended with exit status {code}")
-
-    def end(self) -> None:
-        """Kill it and reap it."""
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-
-
 class Pool:
     """A fixed number of slots, each a thread that drives one worker process.
 
@@ -266,7 +132,7 @@ class Pool:
         # One task may wait for each busy slot: enough to never idle, little to lose.
         self._queue: queue.Queue[Task | None] = queue.Queue(maxsize=count)
         self._closing = threading.Event()
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._serve, args=(slot,), name=f"slot-{slot}", daemon=True)
@@ -308,13 +174,17 @@ class Pool:
         for _ in self._threads:
             with contextlib.suppress(queue.Full):
                 self._queue.put_nowait(None)
+        with self._lock:
+            for worker in self._workers.values():
+                if not worker.ready:
+                    worker.kill()
         deadline = time.monotonic() + grace_s
         started = [thread for thread in self._threads if thread.ident is not None]
         for thread in started:
             thread.join(max(deadline - time.monotonic(), 0.0))
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        with self._lock:
+            for worker in self._workers.values():
+                worker.kill()
         for thread in started:
             thread.join(5.0)
         with contextlib.suppress(queue.Empty):
@@ -361,15 +231,20 @@ class Pool:
             self._discard(slot)  # it stands between two steps and cannot take another task
             raise
 
-    def _worker(self, slot: int) -> _Worker:
+    def _worker(self, slot: int) -> Worker:
         worker = self._workers.get(slot)
         if worker is not None and worker.worn:
             self._discard(slot)
             worker = None
         if worker is None:
-            worker = _Worker(self._plan, self._limits, self._entry)
+            worker = Worker(self._plan, self._limits, self._entry)
             with self._lock:
                 self._workers[slot] = worker
+        try:
+            worker.wait_ready()
+        except Retryable:
+            self._discard(slot)
+            raise
         return worker
 
     def _discard(self, slot: int) -> None:
@@ -377,15 +252,6 @@ class Pool:
             worker = self._workers.pop(slot, None)
         if worker is not None:
             worker.end()
-
-
-def rss_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 if it is gone."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _stopping() -> Retryable:

@@ -46,7 +46,7 @@ def wait_until() -> Callable[..., None]:
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of 12 small simulated captures."""
     out = tmp_path_factory.mktemp("cohort")
-    simulate(out, samples=12, events=300, seed=5, firmware="1.0")
+    simulate(out, samples=12, events=600, seed=5, firmware="1.0")
     return out
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from edge_daemon.errors import EdgeError, Quarantine, Retryable
 from edge_daemon.records import Classified, Decoded, Step
-from edge_daemon.workers import Plan, Pool, Task, WorkerLimits, rss_bytes
+from edge_daemon.worker_handle import rss_bytes
+from edge_daemon.workers import Plan, Pool, Task, WorkerLimits
 
 POISON = """
 import os, signal, time
