@@ -100,6 +100,12 @@ class Uncertainty(_Table):
     clumped_rbc: RelativeSd
 
 
+class Coincidence(_Table):
+    """``[coincidence]``: volume of diluted sample within which two cells are one event, µL."""
+
+    window_ul: float = Field(ge=0, le=1, allow_inf_nan=False)
+
+
 class FileEntry(_Table):
     """``[files."NAME"]``."""
 
@@ -130,6 +136,7 @@ class Manifest(_Table):
     stage1: Stage
     stage2: Stage
     uncertainty: Uncertainty
+    coincidence: Coincidence
     files: dict[str, FileEntry]
     provenance: Provenance
 

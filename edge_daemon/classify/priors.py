@@ -14,12 +14,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_SHIFT: Final = 30.0
-"""Largest allowed ratio of a run's class frequency to the training prior, either way.
+MAX_RISE: Final = 30.0
+"""Largest allowed ratio of a run's class frequency to the training prior.
 
-Rare classes vary by about this much between patients (platelets 5-1000 K/µL); beyond it the
-re-estimate is more likely to chase errors of the model than biology.
+No cell class of blood is more than this much commoner than usual; beyond it the re-estimate
+chases errors of the model.
 """
+MAX_FALL: Final = 1000.0
+"""Largest allowed ratio the other way: ruminants have practically no reticulocytes."""
 
 _ITERATIONS = 60
 _TOLERANCE = 1e-6
@@ -49,7 +51,7 @@ def reestimate(
     open_rows = np.flatnonzero(posterior.max(axis=1) < _CERTAIN)
     uncertain = posterior[open_rows].astype(np.float64)
     settled = posterior.sum(axis=0, dtype=np.float64) - uncertain.sum(axis=0)
-    low, high = training_priors / MAX_SHIFT, np.minimum(training_priors * MAX_SHIFT, 1.0)
+    low, high = training_priors / MAX_FALL, np.minimum(training_priors * MAX_RISE, 1.0)
     priors = np.clip(posterior.mean(axis=0, dtype=np.float64), low, high)
     adapted = uncertain
     for _ in range(_ITERATIONS):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_daemon.classify.bundle import Bundle
-    from edge_daemon.classify.manifest import Uncertainty
+    from edge_daemon.classify.manifest import Manifest
     from edge_daemon.records import CellBatch, CellCalls, Flag
 
 PURE, RETIC, CLUMP, PLATELET, OTHER = range(5)
@@ -86,7 +86,7 @@ def quantify(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> Quantified:
     """
     tally = tally_cells(batch, calls)
     dyed = any(c.startswith("FL.") for c in bundle.channels)
-    measurements = _measure(tally, batch, bundle.manifest.uncertainty, dyed=dyed)
+    measurements = _measure(tally, batch, bundle.manifest, dyed=dyed)
     counts = whole_counts(tally.events)
     flags = raise_flags(batch, counts, tally.hidden_cells, tally.red_cells, measurements)
     return Quantified(
@@ -136,8 +136,9 @@ def whole_counts(expected: Sequence[float]) -> dict[str, int]:
 
 
 def _measure(
-    tally: Tally, batch: CellBatch, doubt: Uncertainty, *, dyed: bool
+    tally: Tally, batch: CellBatch, manifest: Manifest, *, dyed: bool
 ) -> list[Measurement]:
+    doubt = manifest.uncertainty
     per_ul = _events_to_per_ul(batch)
     events, ambiguity = tally.events, tally.ambiguity
     singles = events[PURE] + events[RETIC]
@@ -150,6 +151,7 @@ def _measure(
     rbc = _concentration("RBC", "10*6/uL", tally.red_cells, red_variance, per_ul, 1e6)
     if tally.hidden_cells > 0.05 * tally.red_cells:
         rbc = replace(rbc, method="calculated")
+    plt_per_ul = None if per_ul is None else per_ul * _coincidence_loss(batch, manifest)
     retic_events = events[RETIC] if dyed else None
     retic_per_ul = None
     if per_ul is not None and dyed and singles > 0:
@@ -157,7 +159,7 @@ def _measure(
         retic_per_ul = per_ul * tally.red_cells / singles
     return [
         rbc,
-        _concentration("PLT", "10*3/uL", events[PLATELET], plt_variance, per_ul, 1e3),
+        _concentration("PLT", "10*3/uL", events[PLATELET], plt_variance, plt_per_ul, 1e3),
         replace(
             _concentration("RETIC", "10*3/uL", events[RETIC], retic_variance, retic_per_ul, 1e3),
             method="calculated",
@@ -174,6 +176,13 @@ def _events_to_per_ul(batch: CellBatch) -> float | None:
     if not (math.isfinite(volume) and math.isfinite(dilution) and volume > 0 and dilution >= 1):
         return None
     return dilution / volume
+
+
+def _coincidence_loss(batch: CellBatch, manifest: Manifest) -> float:
+    """Platelets that passed over those that passed alone: a red cell's event hides them."""
+    assert batch.sample.volume_ul is not None
+    per_ul_diluted = batch.events / batch.sample.volume_ul
+    return math.exp(2 * manifest.coincidence.window_ul * per_ul_diluted)
 
 
 def _concentration(

@@ -19,6 +19,7 @@ from edge_daemon.classify.manifest import (
     BUNDLE_FILES,
     STAGE1_CLASSES,
     STAGE2_CLASSES,
+    Coincidence,
     FileEntry,
     Identity,
     Inputs,
@@ -31,7 +32,7 @@ from edge_daemon.classify.manifest import (
 )
 from edge_daemon.classify.session import StageSession
 from edge_daemon.errors import EdgeError
-from edge_daemon.training.graphs import CLIP, FLOOR, OPSET, Network, build_graph
+from edge_daemon.training.graphs import CLIP, OPSET, Network, build_graph, encoder_inputs
 from edge_daemon.training.quantize import input_step, quantize
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Recipe:
         Tables of the manifest.
     stage1_priors, stage2_priors
         Class frequencies of the training cohort.
+    coincidence_ul
+        Chance coincidences per event and per event/µL of diluted sample.
     card
         Markdown.
     """
@@ -66,6 +69,7 @@ class Recipe:
     provenance: Provenance
     stage1_priors: Sequence[float]
     stage2_priors: Sequence[float]
+    coincidence_ul: float
     card: str
 
 
@@ -118,7 +122,9 @@ def golden_vectors(
     signals, peak = max(runs, key=lambda run: len(run[0]))
     clear = np.ones(len(signals), dtype=bool)
     for model, network in zip(models, networks, strict=True):
-        clear &= _clear_of_rounding(signals / peak, network, input_step(model))
+        clear &= _clear_of_rounding(
+            encoder_inputs(signals, peak, network.absolute), network, input_step(model)
+        )
     # Spread over the extinction range, so that rare populations are among them.
     order = np.argsort(signals[clear].sum(axis=1), kind="stable")
     pick = order[np.linspace(0, len(order) - 1, min(GOLDEN_EVENTS, len(order))).astype(int)]
@@ -134,9 +140,9 @@ def golden_vectors(
 
 
 def _clear_of_rounding(
-    ratio: NDArray[np.float32], network: Network, step: float
+    inputs: NDArray[np.float32], network: Network, step: float
 ) -> NDArray[np.bool_]:
-    scaled = (np.log(np.maximum(ratio, FLOOR)) - network.shift) * network.scale
+    scaled = (inputs - network.shift) * network.scale
     steps = np.clip(scaled, -CLIP, CLIP) / step
     # The zero point is a whole number of steps, so boundaries lie at half steps.
     from_boundary = np.abs(steps - np.floor(steps) - 0.5)
@@ -154,6 +160,7 @@ def _manifest(recipe: Recipe, networks: tuple[Network, Network], files: dict[str
         stage1=_stage(STAGE1_CLASSES, recipe.stage1_priors, networks[0]),
         stage2=_stage(STAGE2_CLASSES, recipe.stage2_priors, networks[1]),
         uncertainty=recipe.uncertainty,
+        coincidence=Coincidence(window_ul=recipe.coincidence_ul),
         files={
             name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
             for name, data in files.items()

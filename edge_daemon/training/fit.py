@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.training import idec, vade
-from edge_daemon.training.graphs import CLIP, Network
+from edge_daemon.training.graphs import CLIP, Network, encoder_inputs
+from edge_daemon.training.network import adapt
 from edge_daemon.training.sampling import CELLS_PER_RUN, scaling, stack, thin
 from edge_daemon.training.soft_labels import (
     chance_rate,
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_daemon.training.data import Cohort, Run
-    from edge_daemon.training.network import Cells
+    from edge_daemon.training.network import Cells, Params
 
     Floats = NDArray[np.float32]
 
 VALIDATION_SHARE: Final = 0.15
+ABSOLUTE: Final = ("LA.A", "HA.A", "EXT.A")
+"""Channels that also enter without the run's gain calibration (`graphs.Network`)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Fitted:
         Class frequencies of the training cohort, per stage.
     validation
         Indices of runs that no gradient came from.
+    coincidence_ul
+        Volume of diluted sample within which two cells are one event.
     history
         Validation loss by stage and epoch.
     """
@@ -51,6 +56,7 @@ class Fitted:
     networks: tuple[Network, Network]
     priors: tuple[tuple[float, ...], tuple[float, ...]]
     validation: tuple[int, ...]
+    coincidence_ul: float
     history: Mapping[str, tuple[float, ...]]
 
 
@@ -85,21 +91,26 @@ def fit(
     count = len(cohort.runs)
     validation = np.sort(rng.permutation(count)[: max(2, round(VALIDATION_SHARE * count))])
     thinned = [_thin(run, rng) for run in cohort.runs]
-    shift, scale = scaling([t.logs for t in thinned], [t.weight for t in thinned])
-    x = [np.clip((t.logs - shift) * scale, -CLIP, CLIP) for t in thinned]
+    absolute = tuple(i for i, c in enumerate(cohort.channels) if c in ABSOLUTE)
+    inputs = [encoder_inputs(t.run.signals[t.index], t.run.peak, absolute) for t in thinned]
+    shift, scale = scaling(inputs, [t.weight for t in thinned])
+    x = [np.clip((rows - shift) * scale, -CLIP, CLIP) for rows in inputs]
 
-    cells1 = _stage1_cells(cohort, thinned, x)
+    rate = chance_rate(cohort)
+    cells1 = _stage1_cells(cohort, thinned, x, rate)
     stage1 = train(idec.STAGE, cells1, validation, plan, rng, report)
-    red = posteriors(idec.STAGE, stage1.params, cells1)
+    red = np.asarray(
+        adapt(posteriors(idec.STAGE, stage1.params, cells1), cells1.weight, stage1.params["prior"])
+    )
     cells2 = _stage2_cells(cohort, thinned, x, red[..., 0])
     stage2 = train(vade.STAGE, cells2, validation, plan, rng, report)
-    kinds = posteriors(vade.STAGE, stage2.params, cells2)
     return Fitted(
         networks=(
-            idec.export(stage1.params, shift, scale),
-            vade.export(stage2.params, shift, scale),
+            idec.export(stage1.params, absolute, (shift, scale)),
+            vade.export(stage2.params, absolute, (shift, scale)),
         ),
-        priors=(_frequencies(red, cells1.weight), _frequencies(kinds, cells2.weight)),
+        coincidence_ul=rate,
+        priors=(_prior(stage1.params), _prior(stage2.params)),
         validation=tuple(int(i) for i in validation),
         history={"stage1": stage1.history, "stage2": stage2.history},
     )
@@ -111,13 +122,14 @@ def _thin(run: Run, rng: np.random.Generator) -> _Thinned:
     return _Thinned(run, index, weight, logs[index])
 
 
-def _stage1_cells(cohort: Cohort, thinned: Sequence[_Thinned], x: Sequence[Floats]) -> Cells:
-    rate = chance_rate(cohort)
+def _stage1_cells(
+    cohort: Cohort, thinned: Sequence[_Thinned], x: Sequence[Floats], rate: float
+) -> Cells:
     return stack(
         x,
         [t.weight for t in thinned],
         [start_stage1(t.run, cohort.channels, rate)[t.index] for t in thinned],
-        [(np.nan, expected_platelets(t.run), np.nan) for t in thinned],
+        [(np.nan, expected_platelets(t.run, rate), np.nan) for t in thinned],
     )
 
 
@@ -137,9 +149,5 @@ def _stage2_cells(
     return stack(x, weight, start, target)
 
 
-def _frequencies(posterior: Floats, weight: Floats) -> tuple[float, ...]:
-    """Mean class frequency over runs, each run weighing the same; never quite zero."""
-    sums = np.einsum("rc,rck->rk", weight, posterior)
-    mean = (sums / sums.sum(axis=1, keepdims=True)).mean(axis=0)
-    mean = np.maximum(mean, 1e-4)
-    return tuple(float(v) for v in mean / mean.sum())
+def _prior(params: Params) -> tuple[float, ...]:
+    return tuple(float(p) for p in params["prior"])

@@ -62,14 +62,19 @@ class Network:
 
     Attributes
     ----------
+    absolute
+        Columns whose own logarithm is an input too. The red-cell peak takes the gain out, and
+        with it the size of the red cells; a platelet is small against a dog's red cell and not
+        against a goat's, so the areas also enter as they are.
     shift, scale
-        float32 ``(channels,)``: input is ``(log(signal / peak) - shift) * scale``.
+        float32 ``(channels + absolute,)``: `encoder_inputs` come to ``(input - shift) * scale``.
     layers
         ``(weight (in, out), bias (out,))`` of the encoder; ReLU after all but the last.
     head
         Densities over the latent space.
     """
 
+    absolute: tuple[int, ...]
     shift: NDArray[np.float32]
     scale: NDArray[np.float32]
     layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -79,6 +84,30 @@ class Network:
     def latent(self) -> int:
         """Dimensions of the latent space."""
         return int(self.layers[-1][1].shape[0])
+
+
+def encoder_inputs(
+    signals: NDArray[np.float32], peak: NDArray[np.float32], absolute: Sequence[int]
+) -> NDArray[np.float32]:
+    """Unscaled inputs of the encoder, as the graph computes them.
+
+    Parameters
+    ----------
+    signals
+        float32 ``(events, channels)``, canonical units.
+    peak
+        float32 ``(channels,)``.
+    absolute
+        Columns that enter a second time, not divided by the peak.
+
+    Returns
+    -------
+    NDArray
+        float32 ``(events, channels + absolute)``, natural logarithms.
+    """
+    both = np.concatenate([signals / peak, signals[:, list(absolute)]], axis=1)
+    logs: NDArray[np.float32] = np.log(np.maximum(both, np.float32(FLOOR)))
+    return logs
 
 
 def build_graph(network: Network, name: str) -> onnx.ModelProto:
@@ -92,7 +121,8 @@ def build_graph(network: Network, name: str) -> onnx.ModelProto:
         if not last:
             hidden = builder.node("Relu", [hidden])
     _density_head(builder, network.head)
-    channels, classes = len(network.shift), network.head.groups.shape[1]
+    channels = len(network.shift) - len(network.absolute)
+    classes = network.head.groups.shape[1]
     graph = helper.make_graph(
         builder.nodes,
         name,
@@ -112,6 +142,10 @@ def build_graph(network: Network, name: str) -> onnx.ModelProto:
 
 def _preprocess(builder: _Builder, network: Network) -> str:
     ratio = builder.node("Div", ["signals", "peak"])
+    if network.absolute:
+        columns = builder.integers(network.absolute)
+        own = builder.node("Gather", ["signals", columns], axis=1)
+        ratio = builder.node("Concat", [ratio, own], axis=1)
     positive = builder.node("Max", [ratio, builder.constant(np.float32(FLOOR))])
     logs = builder.node("Log", [positive])
     centred = builder.node("Sub", [logs, builder.constant(network.shift)])
@@ -153,6 +187,12 @@ class _Builder:
     def constant(self, value: NDArray[np.float32] | np.float32) -> str:
         name = f"c{len(self.initializers)}"
         array = np.asarray(value, dtype=np.float32)
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def integers(self, values: Sequence[int]) -> str:
+        name = f"c{len(self.initializers)}"
+        array = np.asarray(values, dtype=np.int64)
         self.initializers.append(numpy_helper.from_array(array, name))
         return name
 

@@ -24,9 +24,11 @@ from edge_daemon.training.graphs import Head, Network
 from edge_daemon.training.network import (
     Cells,
     Params,
+    adapt,
     init_mlp,
     mlp,
     proportion_loss,
+    start_prior,
     weighted_mean,
 )
 from edge_daemon.training.trainer import Stage
@@ -80,6 +82,7 @@ def place_centres(params: Params, cells: Cells, rng: np.random.Generator) -> Par
     share = np.array([weight[start == k].sum() for k in range(3)]) / weight.sum()
     log_weight = np.log(GROUPS @ (share / np.array(CENTRES_PER_CLASS)) + 1e-6)
     placed = {
+        "prior": jnp.asarray(start_prior(cells)),
         "centres": jnp.asarray(np.concatenate(centres)),
         "log_weight": jnp.asarray(log_weight, jnp.float32),
     }
@@ -130,7 +133,8 @@ def loss(
     p = jax.lax.stop_gradient(q**2 / jnp.sum(q**2, axis=-1, keepdims=True))
     clustering = weighted_mean(jnp.sum(p * (jnp.log(p + 1e-12) - log_q), axis=-1), weight)
     classes = q @ GROUPS
-    regression = proportion_loss(classes, weight, target)
+    prior = jax.lax.stop_gradient(params["prior"])
+    regression = proportion_loss(adapt(classes, weight, prior), weight, target)
     guided = weighted_mean(-jnp.sum(start * jnp.log(classes + 1e-7), axis=-1), weight)
     parts = {
         "reconstruction": rebuilt,
@@ -141,7 +145,11 @@ def loss(
     return sum(weights[name] * value for name, value in parts.items()), parts
 
 
-def export(params: Params, shift: NDArray[np.float32], scale: NDArray[np.float32]) -> Network:
+def export(
+    params: Params,
+    absolute: tuple[int, ...],
+    scaling: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> Network:
     """Fold the trained parameters into a `Network`."""
     centres = np.asarray(params["centres"], dtype=np.float32)
     head = Head(
@@ -153,7 +161,7 @@ def export(params: Params, shift: NDArray[np.float32], scale: NDArray[np.float32
         groups=GROUPS,
     )
     layers = [(np.asarray(weight), np.asarray(bias)) for weight, bias in params["encoder"]]
-    return Network(shift, scale, layers, head)
+    return Network(absolute, *scaling, layers, head)
 
 
 STAGE: Final = Stage(

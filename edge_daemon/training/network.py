@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from edge_daemon.classify.priors import MAX_FALL, MAX_RISE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Params = dict[str, Any]
+
+EM_STEPS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,39 @@ def proportion_loss(posterior: Any, weight: Any, target: Any) -> Any:
     size = jnp.abs(error)
     huber = jnp.where(size < delta, 0.5 * size**2 / delta, size - 0.5 * delta)
     return jnp.sum(jnp.where(known, huber, 0.0)) / jnp.maximum(jnp.sum(known), 1)
+
+
+def adapt(posterior: Any, weight: Any, prior: Any) -> Any:
+    """Posteriors under each run's own class frequencies, as the box will compute them.
+
+    The same expectation-maximisation as `edge_daemon.classify.priors`, unrolled, so that the
+    regression judges what is reported in the end and not an intermediate.
+
+    Parameters
+    ----------
+    posterior
+        ``(runs, cells, classes)`` under the training priors.
+    weight
+        ``(runs, cells)``.
+    prior
+        ``(classes,)``: the training priors.
+    """
+    total = jnp.sum(weight, axis=1, keepdims=True)
+    low, high = prior / MAX_FALL, jnp.minimum(prior * MAX_RISE, 1.0)
+    adapted = posterior
+    for _ in range(EM_STEPS):
+        own = jnp.clip(jnp.einsum("rc,rck->rk", weight, adapted) / total, low, high)
+        scaled = posterior * (own / prior)[:, None, :]
+        adapted = scaled / jnp.sum(scaled, axis=-1, keepdims=True)
+    return adapted
+
+
+def start_prior(cells: Cells) -> NDArray[np.float32]:
+    """Class frequencies of the soft start, each run weighing the same."""
+    sums = np.einsum("rc,rck->rk", cells.weight, cells.start)
+    mean = np.maximum((sums / sums.sum(axis=1, keepdims=True)).mean(axis=0), 1e-4)
+    prior: NDArray[np.float32] = (mean / mean.sum()).astype(np.float32)
+    return prior
 
 
 def weighted_mean(values: Any, weight: Any) -> Any:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-CONFIDENCE: Final = 0.9
+CONFIDENCE: Final = 0.998
 """Probability of the class that the ranking says; the others share the rest."""
-MULTIPLE: Final = float(np.log(1.45))
-"""Log extinction area over the red-cell peak from which an event holds several cells."""
+TWO: Final = float(np.log(1.9))
+"""Log extinction area over the red-cell peak of two cells, less the noise."""
+LARGE: Final = float(np.log(1.45))
+"""The same for an event that is also too wide for one cell."""
 WHITE_CELL_DYE: Final = float(np.log(15.0))
 """Log fluorescence over the red-cell peak that reticulocytes of normal size do not reach."""
 RETIC_DYE: Final = float(np.log(3.0))
@@ -54,8 +56,12 @@ def chance_rate(cohort: Cohort) -> float:
 def holds_several(logs: Floats, channels: Sequence[str]) -> NDArray[np.bool_]:
     """Mark events whose extinction is that of more than one red cell: bool ``(events,)``."""
     area = logs[:, channels.index("EXT.A")]
-    mask: NDArray[np.bool_] = area > max(MULTIPLE, 3.0 * spread(area)[1])
-    return mask
+    noise = spread(area)[1]
+    several: NDArray[np.bool_] = area > max(TWO, 3.5 * noise)
+    if "EXT.W" in channels:
+        width = logs[:, channels.index("EXT.W")]
+        several |= (area > max(LARGE, 2.3 * noise)) & (width > 2.0 * spread(width)[1])
+    return several
 
 
 def start_stage1(run: Run, channels: Sequence[str], per_event: float) -> Floats:
@@ -75,7 +81,7 @@ def start_stage1(run: Run, channels: Sequence[str], per_event: float) -> Floats:
     label = np.zeros(run.events, dtype=np.intp)
     order = np.argsort(area, kind="stable")
     small = int((area < -max(3.5 * spread(area)[0], 0.5)).sum())
-    platelets = expected_platelets(run)
+    platelets = expected_platelets(run, per_event)
     if not np.isfinite(platelets):
         platelets = 0.8 * small
     platelets = min(round(platelets), run.events // 2)
@@ -137,13 +143,14 @@ def soften(label: NDArray[np.intp]) -> Floats:
     return soft
 
 
-def expected_platelets(run: Run) -> float:
-    """Platelet events the reported count predicts; NaN where none was reported."""
+def expected_platelets(run: Run, per_event: float) -> float:
+    """Platelets that pass alone, by the reported count; NaN where none was reported.
+
+    A platelet is alone if no other event follows, nor went before it, within the coincidence
+    window, of which `per_event` is the mean number of events by chance (`chance_rate`).
+    """
     reference = run.reference
-    return np.nan if reference.plt is None else reference.plt * 1e3 * reference.blood_ul
-
-
-def expected_reticulocytes(run: Run, single_red: float) -> float:
-    """Reticulocyte events the reported percentage predicts; NaN where none was reported."""
-    percent = run.reference.retic_pct
-    return np.nan if percent is None else percent / 100 * single_red
+    if reference.plt is None:
+        return float("nan")
+    alone = np.exp(-2 * per_event * run.events / reference.volume_ul)
+    return float(reference.plt * 1e3 * reference.blood_ul * alone)

@@ -17,6 +17,7 @@ from edge_daemon.training.network import (
     Params,
     adam_init,
     adam_step,
+    adapt,
     batches,
     proportion_loss,
 )
@@ -202,7 +203,8 @@ def _weights_at(stage: Stage, epoch: int, epochs: int) -> dict[str, float]:
 def _score(stage: Stage, params: Params, cells: Cells, rows: NDArray[np.intp]) -> float:
     """Regression loss on runs that no gradient came from."""
     x, weight, _, target = cells.take(rows)
-    return float(proportion_loss(stage.posterior(params, jnp.asarray(x)), weight, target))
+    posterior = adapt(stage.posterior(params, jnp.asarray(x)), weight, params["prior"])
+    return float(proportion_loss(posterior, weight, target))
 
 
 def posteriors(stage: Stage, params: Params, cells: Cells) -> Floats:

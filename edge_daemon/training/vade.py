@@ -17,9 +17,11 @@ from edge_daemon.training.graphs import Head, Network
 from edge_daemon.training.network import (
     Cells,
     Params,
+    adapt,
     init_mlp,
     mlp,
     proportion_loss,
+    start_prior,
     weighted_mean,
 )
 from edge_daemon.training.trainer import Stage
@@ -84,6 +86,7 @@ def place_mixture(params: Params, cells: Cells, rng: np.random.Generator) -> Par
         total = max(float(np.sqrt(cells.weight.ravel()[used][start == k]).sum()), 1.0)
         shares.append(np.log(mixture.weights_ * total))
     placed = {
+        "prior": jnp.asarray(start_prior(cells)),
         "means": jnp.asarray(np.concatenate(means), jnp.float32),
         "log_variances": jnp.asarray(np.log(np.concatenate(variances)), jnp.float32),
         "log_weight": jnp.asarray(jax.nn.log_softmax(jnp.asarray(np.concatenate(shares)))),
@@ -121,7 +124,8 @@ def loss(
     rebuilt = weighted_mean(0.5 * (error / jnp.exp(log_noise) + x.shape[-1] * log_noise), weight)
     divergence = weighted_mean(_divergence(params, z, mean, log_spread), weight)
     classes = jax.nn.softmax(_log_density(params, mean)) @ GROUPS
-    regression = proportion_loss(classes, weight, target)
+    prior = jax.lax.stop_gradient(params["prior"])
+    regression = proportion_loss(adapt(classes, weight, prior), weight, target)
     guided = weighted_mean(-jnp.sum(start * jnp.log(classes + 1e-7), axis=-1), weight)
     parts = {
         "reconstruction": rebuilt,
@@ -143,7 +147,11 @@ def _divergence(params: Params, z: Any, mean: Any, log_spread: Any) -> Any:
     return jnp.sum(gamma * (cross + jnp.log(gamma + 1e-12) - weight), axis=-1) - entropy
 
 
-def export(params: Params, shift: NDArray[np.float32], scale: NDArray[np.float32]) -> Network:
+def export(
+    params: Params,
+    absolute: tuple[int, ...],
+    scaling: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> Network:
     """Fold the trained parameters into a `Network`."""
     means = np.asarray(params["means"], dtype=np.float64)
     log_variance = np.maximum(np.asarray(params["log_variances"], np.float64), _MIN_LOG_VARIANCE)
@@ -158,7 +166,7 @@ def export(params: Params, shift: NDArray[np.float32], scale: NDArray[np.float32
         groups=GROUPS,
     )
     layers = [(np.asarray(weight), np.asarray(bias)) for weight, bias in params["encoder"]]
-    return Network(shift, scale, layers, head)
+    return Network(absolute, *scaling, layers, head)
 
 
 STAGE: Final = Stage(

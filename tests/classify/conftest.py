@@ -51,6 +51,7 @@ def _network(groups, spread):
         groups=np.eye(3, dtype=np.float32)[[g for g, _ in groups.values()]],
     )
     return Network(
+        absolute=(),
         shift=np.zeros(12, dtype=np.float32),
         scale=np.full(12, 0.7, dtype=np.float32),
         layers=[(split / 0.7, np.zeros(10, np.float32)), (merge, np.zeros(5, np.float32))],
@@ -116,6 +117,7 @@ def _recipe(**changes):
         **tables,
         stage1_priors=(0.92, 0.06, 0.02),
         stage2_priors=(0.975, 0.02, 0.005),
+        coincidence_ul=0.0,
         card="# A bundle for tests\n",
     )
 

@@ -1,0 +1,220 @@
+"""From a folder of captures and a table of reported values to a bundle."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_daemon.classify.manifest import Identity, Inputs, Provenance, Uncertainty, Validity
+from edge_daemon.classify.quantify import quantify
+from edge_daemon.classify.runtime import Classifier
+from edge_daemon.classify.session import StageSession
+from edge_daemon.errors import EdgeError
+from edge_daemon.records import CellBatch, SampleInfo
+from edge_daemon.training.bundling import Recipe, write_bundle
+from edge_daemon.training.card import training_card
+from edge_daemon.training.data import ANCHOR, Cohort, Run, load_cohort
+from edge_daemon.training.fit import Fitted, fit
+from edge_daemon.training.graphs import build_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge_daemon.classify.bundle import Bundle
+    from edge_daemon.decode.registry import Registry
+    from edge_daemon.training.trainer import Report, Schedule
+
+METHOD: Final = "IDEC then VaDE on sample-level values (arXiv 2509.19399), no cell labels"
+CALIBRATION_RUNS: Final = 60
+CALIBRATION_EVENTS: Final = 3000
+MIN_RETIC_PCT: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The finished int8 bundle against the reported values of the validation runs.
+
+    Attributes
+    ----------
+    runs
+        Validation runs.
+    uncertainty
+        Robust relative SD of the ratio of measured to reported; holds the imprecision of the
+        analyzer that reported them, so the intervals err on the wide side.
+    int8_difference
+        Largest difference of a class's share of the events, int8 against float, over the
+        validation runs; one value for each stage.
+    """
+
+    runs: int
+    uncertainty: Uncertainty
+    int8_difference: tuple[float, float]
+
+
+def train_bundle(  # noqa: PLR0913 - each option is one of the command's
+    captures: Path,
+    references: Path,
+    out: Path,
+    registry: Registry,
+    *,
+    seed: int,
+    profile_id: str | None = None,
+    schedule: Schedule | None = None,
+    report: Report | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Bundle:
+    """Train, quantize, check on held-out runs, and write a bundle.
+
+    Parameters
+    ----------
+    captures, references
+        Folder of captures, and the values an analyzer reported for them.
+    out
+        Bundle folder to create; ``<name>-<version>`` names the bundle.
+    registry
+        Instrument profiles.
+    seed
+        Of every random choice.
+    profile_id
+        Train for this profile only.
+
+    Raises
+    ------
+    EdgeError
+        Too few captures, contradictory reference values, or `out` cannot be written.
+    """
+    if out.exists():
+        raise EdgeError(
+            f"{out}: exists already; a bundle is never overwritten",
+            action="choose another folder, or a new version",
+        )
+    cohort = load_cohort(captures, references, registry, profile_id=profile_id, progress=progress)
+    fitted = fit(cohort, seed=seed, schedule=schedule, report=report)
+    recipe = _recipe(out.name, cohort, fitted, seed)
+    runs = [(run.signals[:CALIBRATION_EVENTS], run.peak) for run in _spread(cohort.runs)]
+    with tempfile.TemporaryDirectory() as folder:
+        draft = write_bundle(Path(folder, "draft"), fitted.networks, recipe, runs)
+        agreement = compare(draft, cohort, fitted)
+    recipe = replace(
+        recipe,
+        uncertainty=agreement.uncertainty,
+        card=training_card(recipe.identity, cohort, fitted, agreement),
+    )
+    return write_bundle(out, fitted.networks, recipe, runs)
+
+
+def _spread(runs: Sequence[Run]) -> list[Run]:
+    picks = np.linspace(0, len(runs) - 1, min(CALIBRATION_RUNS, len(runs))).astype(int)
+    return [runs[i] for i in picks]
+
+
+def _recipe(folder: str, cohort: Cohort, fitted: Fitted, seed: int) -> Recipe:
+    parts = re.fullmatch(r"(?P<name>.+)-(?P<version>\d+\.\d+\.\d+)", folder)
+    name = parts["name"] if parts else folder
+    slug = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_")[:64] or "bundle"
+    mark = "simulated " if cohort.simulated else ""
+    return Recipe(
+        identity=Identity(
+            name=slug,
+            version=parts["version"] if parts else "0.1.0",
+            title=f"{', '.join(cohort.profiles)}, trained on {len(cohort.runs)} {mark}runs",
+        ),
+        validity=Validity(profiles=list(cohort.profiles), species=list(cohort.species)),
+        inputs=Inputs(
+            channels=list(cohort.channels), anchor=ANCHOR, transform="log_over_red_cell_peak"
+        ),
+        uncertainty=Uncertainty(rbc=0, platelet=0, reticulocyte=0, clumped_rbc=0),
+        provenance=Provenance(
+            simulated=cohort.simulated,
+            captures=len(cohort.runs),
+            cells=sum(run.events for run in cohort.runs),
+            references_sha256=cohort.references_sha256,
+            seed=seed,
+            trained_with=f"jax {importlib.metadata.version('jax')}",
+            method=METHOD,
+        ),
+        stage1_priors=fitted.priors[0],
+        stage2_priors=fitted.priors[1],
+        coincidence_ul=fitted.coincidence_ul,
+        card="",
+    )
+
+
+def compare(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> Agreement:
+    """Run the finished bundle on the validation runs and hold it against their reports."""
+    classifier = Classifier(bundle)
+    errors: dict[str, list[float]] = {"RBC": [], "PLT": [], "RETIC%": []}
+    for index in fitted.validation:
+        run = cohort.runs[index]
+        batch = _batch(run, cohort)
+        result = quantify(batch, classifier.classify(batch), bundle)
+        value = {m.code: m.value for m in result.measurements}
+        reported = {
+            "RBC": run.reference.rbc,
+            "PLT": run.reference.plt,
+            "RETIC%": run.reference.retic_pct,
+        }
+        for code, found in value.items():
+            said = reported.get(code)
+            enough = said is not None and said > (MIN_RETIC_PCT if code == "RETIC%" else 0.0)
+            if found and said and enough:
+                errors[code].append(float(np.log(found / said)))
+    platelet, reticulocyte = _robust_sd(errors["PLT"]), _robust_sd(errors["RETIC%"])
+    return Agreement(
+        runs=len(fitted.validation),
+        uncertainty=Uncertainty(
+            rbc=_robust_sd(errors["RBC"]),
+            platelet=platelet,
+            reticulocyte=reticulocyte,
+            # Nobody reports clumps; they are as hard to tell as the harder of the other two.
+            clumped_rbc=max(platelet, reticulocyte),
+        ),
+        int8_difference=_int8_difference(bundle, cohort, fitted),
+    )
+
+
+def _robust_sd(errors: Sequence[float]) -> float:
+    """SD about zero from the median size, so that bias counts and single runs do not."""
+    if not errors:
+        return 1.0
+    return min(1.0, round(1.4826 * float(np.median(np.abs(errors))), 4))
+
+
+def _int8_difference(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> tuple[float, float]:
+    worst = []
+    for name, network, model in zip(
+        ("stage1", "stage2"), fitted.networks, (bundle.stage1, bundle.stage2), strict=True
+    ):
+        exact = StageSession(build_graph(network, name).SerializeToString(), name)
+        int8 = StageSession(model, name)
+        shares = []
+        for index in fitted.validation:
+            run = cohort.runs[index]
+            signals = run.signals[:CALIBRATION_EVENTS]
+            means = [s.run(signals, run.peak)[1].mean(axis=0) for s in (exact, int8)]
+            shares.append(float(np.abs(means[0] - means[1]).max()))
+        worst.append(max(shares))
+    return worst[0], worst[1]
+
+
+def _batch(run: Run, cohort: Cohort) -> CellBatch:
+    reference = run.reference
+    sample = SampleInfo(
+        species=reference.species,
+        volume_ul=reference.volume_ul,
+        dilution=reference.dilution,
+        simulated=cohort.simulated,
+    )
+    return CellBatch(
+        signals=run.signals,
+        channels=cohort.channels,
+        saturated=np.zeros(run.signals.shape, dtype=bool),
+        sample=sample,
+        profile=cohort.profiles[0],
+    )
