@@ -120,9 +120,16 @@ def process(
         output.say("No captures found.")
     elif how != "json":
         _process_table(records, how)
-        output.say(f"\nMore: edge-daemon results --data-dir {data_dir}")
-    bad = sum(record["status"] not in ("classified", "decoded") for record in records)
+        _say_where(records, data_dir)
+    bad = any(record["reason"] for record in records)
     return errors.EXIT_WARNINGS if bad else errors.EXIT_OK
+
+
+def _say_where(records: list[Record], data_dir: Path) -> None:
+    commands = ["results"] if any(r["status"] == "classified" for r in records) else []
+    commands += ["quarantine"] if any(r["reason"] for r in records) else []
+    for command in commands:
+        output.say(f"\nMore: edge-daemon {command} --data-dir {data_dir}")
 
 
 def _marked(record: Record, data_dir: Path) -> Record:
@@ -175,7 +182,7 @@ def _say_reasons(records: list[Record]) -> None:
     for (code, action), group in alike.items():
         output.say(f"\n{code}: {group[0]['reason']['message']}")
         if len(group) > 1:
-            output.say(f"  and {len(group) - 1} more; `edge-daemon quarantine` has each")
+            output.say(f"  and {len(group) - 1} more")
         if action:
             output.say(output.next_action(action))
 
