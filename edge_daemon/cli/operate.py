@@ -13,6 +13,7 @@ from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
     from edge_daemon.cli.output import Form, Record
+    from edge_daemon.workers import Plan
 
 PROCESS_KEYS: Final = (
     "file", "sha256", "status", "reason", "profile", "model", "events", "counts",
@@ -104,6 +105,7 @@ def process(
         for record in process_files(
             paths,
             data_dir=data_dir,
+            plan=_plan(),
             profile_id=profile_id,
             dataset=dataset,
             replay=replay,
@@ -123,6 +125,18 @@ def process(
         _say_where(records, data_dir)
     bad = any(record["reason"] for record in records)
     return errors.EXIT_WARNINGS if bad else errors.EXIT_OK
+
+
+def _plan() -> Plan | None:
+    """Take profiles, models and limits of this box's service, so that both see a capture alike."""
+    from edge_daemon.pipeline import default_plan
+
+    settings = options.box_settings()
+    if settings is None:
+        return None
+    return default_plan(
+        settings.profiles.extra_dirs, settings.models.extra_dirs, settings.limits.max_file_mb << 20
+    )
 
 
 def _say_where(records: list[Record], data_dir: Path) -> None:

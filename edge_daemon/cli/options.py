@@ -14,13 +14,36 @@ from edge_daemon import errors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge_daemon.config import Settings
+
 DEFAULT_CONFIG: Final = Path("/etc/edge-daemon/config.toml")
 SYSTEM_DATA_DIR: Final = Path("/var/lib/edge-daemon")
 DATA_VARIABLE: Final = "EDGE_DAEMON_DATA"
 CONFIG_VARIABLE: Final = "EDGE_DAEMON_CONFIG"
 
 
-def configured_data_dir(config: Path | None = None) -> Path:
+def config_path() -> Path:
+    """Return where this box's configuration lies; the file need not exist."""
+    return Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
+
+
+def box_settings() -> Settings | None:
+    """Return the checked settings of this box, or None where it has no configuration.
+
+    Raises
+    ------
+    ConfigError
+        There is one, and it is wrong (exit code 78).
+    """
+    path = config_path()
+    if not path.is_file():
+        return None
+    from edge_daemon.config import load_config
+
+    return load_config(path)
+
+
+def configured_data_dir() -> Path:
     """Return the data folder a command without ``--data-dir`` works on.
 
     The box's configuration decides, then the service's folder where it exists, then one in the
@@ -32,7 +55,7 @@ def configured_data_dir(config: Path | None = None) -> Path:
     Fatal
         The configuration file exists but is not readable TOML (exit code 78).
     """
-    path = config or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
+    path = config_path()
     if path.is_file():
         configured = _read_data_dir(path)
         if configured:

@@ -35,7 +35,9 @@ def _registry(extra: tuple[Path, ...]) -> Registry:
     from edge_daemon.decode.registry import Registry
     from edge_daemon.resources import profiles_dir
 
-    registry = Registry.load([profiles_dir(), *extra])
+    settings = options.box_settings()
+    site = settings.profiles.extra_dirs if settings else ()
+    registry = Registry.load([profiles_dir(), *site, *extra])
     for problem in registry.problems:
         output.say(f"edge-daemon: left out: {problem.message}")
         output.say(output.next_action(problem.action))

@@ -8,6 +8,7 @@ import pytest
 from edge_daemon import errors
 from edge_daemon.cli.operate import PROCESS_KEYS
 from edge_daemon.records import CELL_CLASSES
+from edge_daemon.resources import profiles_dir
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,23 @@ def test_unknown_profile_names_the_near_ones(invoke, cohort, data):
     done = invoke("process", cohort, "--profile", "sim_optical4/3.0", "--data-dir", data)
     assert done.code == errors.EXIT_FAILED
     assert "sim_optical4/2.0" in done.err
+
+
+def test_profiles_of_the_box_are_those_of_its_service(invoke, cohort, data, tmp_path):
+    own = tmp_path / "site" / "generic_own"
+    own.mkdir(parents=True)
+    text = (profiles_dir() / "generic_fcs" / "any.toml").read_text(encoding="utf-8")
+    text = text.replace('model = "generic_fcs"', 'model = "generic_own"')
+    (own / "any.toml").write_text(text, encoding="utf-8")
+    config = tmp_path / "config.toml"
+    lines = ["[profiles]", 'extra_dirs = ["site"]', "[[source]]", 'name = "a"', 'path = "a"']
+    config.write_text("\n".join(lines), encoding="utf-8")
+    args = ("process", cohort, "--profile", "generic_own", "--data-dir", data, "--json")
+    assert invoke(*args).code == errors.EXIT_FAILED
+    env = {"EDGE_DAEMON_CONFIG": str(config)}
+    done = invoke(*args, env=env)
+    assert "generic_own" in invoke("profile", "list", env=env).out
+    assert {r["profile"] for r in done.lines} == {"generic_own"}
 
 
 def test_folder_without_captures_says_so(invoke, data, tmp_path):

@@ -161,9 +161,9 @@ def test_profile_test_of_nothing(invoke):
 
 def test_profile_without_sample_fails_and_says_what_to_add(invoke, tmp_path):
     folder = tmp_path / "sim_optical4"
-    folder.mkdir()
-    shutil.copy(profiles_dir() / "sim_optical4" / "1.0.toml", folder)
-    done = invoke("profile", "test", folder)
+    shutil.copytree(profiles_dir() / "sim_optical4", folder)
+    (folder / "1.0.sample.fcs").unlink()
+    done = invoke("profile", "test", folder / "1.0.toml")
     assert done.code == errors.EXIT_FAILED
     assert "1.0.sample." in done.err
 
