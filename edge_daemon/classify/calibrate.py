@@ -79,7 +79,8 @@ def _around_mode(log_anchor: NDArray[np.float32], usable: NDArray[np.bool_]) -> 
     if not usable.any():
         return usable
     low, high = float(log_anchor[usable].min()), float(log_anchor[usable].max())
-    bins = max(1, int(np.ceil((high - low) / _BIN)))
+    # Never fewer bins than the smoothing kernel has.
+    bins = max(len(_SMOOTHING), int(np.ceil((high - low) / _BIN)))
     histogram, edges = np.histogram(log_anchor[usable], bins=bins, range=(low, low + bins * _BIN))
     smooth = np.convolve(histogram, _SMOOTHING, mode="same")
     mode = float(edges[int(np.argmax(smooth))]) + _BIN / 2

@@ -1,4 +1,8 @@
-"""95 % intervals of counts and fractions, exact enough down to zero events."""
+"""95 % intervals of counts and fractions, honest down to zero events.
+
+Three sources are kept apart and added in quadrature on each side: counting, cells whose call
+is uncertain, and the relative error from run to run, which acts as a factor.
+"""
 
 from __future__ import annotations
 
@@ -8,46 +12,68 @@ from typing import Final
 Z95: Final = 1.959964
 
 
-def count_interval(count: float, extra_variance: float = 0.0) -> tuple[float, float]:
-    """Score interval of a Poisson count with further variance on top.
+def count_interval(
+    count: float, ambiguity: float = 0.0, relative: float = 0.0
+) -> tuple[float, float]:
+    """Interval of a count.
+
+    Counting follows Byar's approximation of the exact Poisson limits.
 
     Parameters
     ----------
     count
         Expected number of events, ≥ 0.
-    extra_variance
-        Variance from classification, events².
+    ambiguity
+        Variance from uncertain calls, events².
+    relative
+        Relative SD from run to run.
 
     Returns
     -------
     tuple
-        Low and high, events. A count of zero gives ``(0, 3.84)``.
+        Low and high, events. A count of zero gives ``(0, 3.7)``.
     """
-    centre = count + Z95**2 / 2
-    half = Z95 * math.sqrt(count + extra_variance + Z95**2 / 4)
-    return max(0.0, centre - half), centre + half
+    low = 0.0
+    if count > 0:
+        low = count * max(0.0, 1 - 1 / (9 * count) - Z95 / (3 * math.sqrt(count))) ** 3
+    above = count + 1
+    high = above * (1 - 1 / (9 * above) + Z95 / (3 * math.sqrt(above))) ** 3
+    return _widen(count, low, high, ambiguity, relative)
 
 
 def fraction_interval(
-    part: float, whole: float, extra_variance: float = 0.0
+    part: float, whole: float, ambiguity: float = 0.0, relative: float = 0.0
 ) -> tuple[float, float]:
-    """Wilson interval of a fraction with further variance of the part on top.
+    """Interval of a fraction; counting follows Wilson.
 
     Parameters
     ----------
     part, whole
         Events, ``0 <= part <= whole``, ``whole > 0``.
-    extra_variance
-        Variance of `part` from classification, events².
+    ambiguity
+        Variance of `part` from uncertain calls, events².
+    relative
+        Relative SD of `part` from run to run.
 
     Returns
     -------
     tuple
         Low and high as fractions in [0, 1].
     """
-    p = part / whole
+    p = min(part / whole, 1.0)
     shrink = 1 + Z95**2 / whole
     centre = (p + Z95**2 / (2 * whole)) / shrink
-    variance = p * (1 - p) / whole + extra_variance / whole**2 + Z95**2 / (4 * whole**2)
-    half = Z95 * math.sqrt(variance) / shrink
-    return max(0.0, centre - half), min(1.0, centre + half)
+    half = Z95 * math.sqrt(p * (1 - p) / whole + Z95**2 / (4 * whole**2)) / shrink
+    # At 0 and 1 Wilson's limit is the fraction itself, up to rounding.
+    low, high = min(centre - half, p), max(centre + half, p)
+    low, high = _widen(p, low, high, ambiguity / whole**2, relative)
+    return low, min(high, 1.0)
+
+
+def _widen(
+    value: float, low: float, high: float, variance: float, relative: float
+) -> tuple[float, float]:
+    spread = Z95**2 * variance
+    down = math.sqrt((value - low) ** 2 + spread + (value * -math.expm1(-Z95 * relative)) ** 2)
+    up = math.sqrt((high - value) ** 2 + spread + (value * math.expm1(Z95 * relative)) ** 2)
+    return max(0.0, value - down), value + up

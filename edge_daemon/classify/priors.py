@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_RISE: Final = 30.0
-"""Largest allowed ratio of a run's class frequency to the training prior.
+"""How much commoner than in training, relative to the commonest class, a class may get.
 
 No cell class of blood is more than this much commoner than usual; beyond it the re-estimate
 chases errors of the model.
 """
 MAX_FALL: Final = 1000.0
-"""Largest allowed ratio the other way: ruminants have practically no reticulocytes."""
+"""How much rarer: ruminants have practically no reticulocytes."""
 
 _ITERATIONS = 60
 _TOLERANCE = 1e-6
@@ -51,17 +51,27 @@ def reestimate(
     open_rows = np.flatnonzero(posterior.max(axis=1) < _CERTAIN)
     uncertain = posterior[open_rows].astype(np.float64)
     settled = posterior.sum(axis=0, dtype=np.float64) - uncertain.sum(axis=0)
-    low, high = training_priors / MAX_FALL, np.minimum(training_priors * MAX_RISE, 1.0)
-    priors = np.clip(posterior.mean(axis=0, dtype=np.float64), low, high)
+    priors = _bounded(posterior.mean(axis=0, dtype=np.float64), training_priors)
     adapted = uncertain
     for _ in range(_ITERATIONS):
         adapted = uncertain * (priors / training_priors)
         adapted /= adapted.sum(axis=1, keepdims=True)
-        updated = np.clip((settled + adapted.sum(axis=0)) / events, low, high)
+        updated = _bounded((settled + adapted.sum(axis=0)) / events, training_priors)
         change = float(np.abs(updated - priors).max())
         priors = updated
         if change < _TOLERANCE:
             break
     result = posterior.copy()
     result[open_rows] = adapted
-    return result, priors / priors.sum()
+    return result, priors
+
+
+def _bounded(
+    priors: NDArray[np.float64], training_priors: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    common = int(np.argmax(training_priors))
+    shift = priors / training_priors
+    shift = np.clip(shift / max(shift[common], 1e-12), 1 / MAX_FALL, MAX_RISE)
+    bounded = training_priors * shift
+    result: NDArray[np.float64] = bounded / bounded.sum()
+    return result

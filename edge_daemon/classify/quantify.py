@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from edge_daemon.classify.flags import raise_flags
+from edge_daemon.classify.flags import ESTIMATED_FRACTION, raise_flags
 from edge_daemon.classify.intervals import count_interval, fraction_interval
 from edge_daemon.records import CELL_CLASSES, Measurement
 
@@ -25,6 +25,10 @@ PURE, RETIC, CLUMP, PLATELET, OTHER = range(5)
 DOUBLET_RATIO: Final = 1.5
 """Extinction area over the singlet median from which an `other` event holds red cells."""
 MAX_CELLS_PER_EVENT: Final = 100.0
+
+
+_Counted = tuple[float | None, float, float]
+"""Expected events (None: not measurable), variance of uncertain calls, run-to-run relative SD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,34 +143,36 @@ def _measure(
     tally: Tally, batch: CellBatch, manifest: Manifest, *, dyed: bool
 ) -> list[Measurement]:
     doubt = manifest.uncertainty
-    per_ul = _events_to_per_ul(batch)
     events, ambiguity = tally.events, tally.ambiguity
     singles = events[PURE] + events[RETIC]
-    red_events = singles + events[CLUMP]
-    # A cell estimated from extinction is uncertain by about half a cell.
-    red_variance = ambiguity[OTHER] + (doubt.rbc * tally.red_cells) ** 2 + tally.hidden_cells / 4
-    plt_variance = ambiguity[PLATELET] + (doubt.platelet * events[PLATELET]) ** 2
-    retic_variance = ambiguity[RETIC] + (doubt.reticulocyte * events[RETIC]) ** 2
-    clump_variance = ambiguity[CLUMP] + (doubt.clumped_rbc * events[CLUMP]) ** 2
-    rbc = _concentration("RBC", "10*6/uL", tally.red_cells, red_variance, per_ul, 1e6)
-    if tally.hidden_cells > 0.05 * tally.red_cells:
-        rbc = replace(rbc, method="calculated")
+    retic = events[RETIC] if dyed else None
+    per_ul = _events_to_per_ul(batch)
     plt_per_ul = None if per_ul is None else per_ul * _coincidence_loss(batch, manifest)
-    retic_events = events[RETIC] if dyed else None
     retic_per_ul = None
-    if per_ul is not None and dyed and singles > 0:
+    if per_ul is not None and singles > 0:
         # Clumps hide reticulocytes as they hide red cells: scale by the cells they hold.
         retic_per_ul = per_ul * tally.red_cells / singles
+    # A cell estimated from extinction is uncertain by about half a cell.
+    red_variance = ambiguity[OTHER] + tally.hidden_cells / 4
+    red = (tally.red_cells, red_variance, doubt.rbc)
+    platelets = (events[PLATELET], ambiguity[PLATELET], doubt.platelet)
+    retics = (retic, ambiguity[RETIC], doubt.reticulocyte)
+    clumps = (events[CLUMP], ambiguity[CLUMP], doubt.clumped_rbc)
+    estimated = tally.hidden_cells > ESTIMATED_FRACTION * tally.red_cells
     return [
-        rbc,
-        _concentration("PLT", "10*3/uL", events[PLATELET], plt_variance, plt_per_ul, 1e3),
-        replace(
-            _concentration("RETIC", "10*3/uL", events[RETIC], retic_variance, retic_per_ul, 1e3),
-            method="calculated",
-        ),
-        _percentage("RETIC%", retic_events, singles, retic_variance),
-        _percentage("CLUMP%", events[CLUMP], red_events, clump_variance),
+        _concentration("RBC", red, per_ul, 1e6, "calculated" if estimated else "counted"),
+        _concentration("PLT", platelets, plt_per_ul, 1e3, "counted"),
+        _concentration("RETIC", retics, retic_per_ul, 1e3, "calculated"),
+        _percentage("RETIC%", retics, singles),
+        _percentage("CLUMP%", clumps, singles + events[CLUMP]),
     ]
+
+
+def _coincidence_loss(batch: CellBatch, manifest: Manifest) -> float:
+    """Platelets that passed over those that passed alone: a red cell's event hides them."""
+    assert batch.sample.volume_ul is not None
+    per_ul_diluted = batch.events / batch.sample.volume_ul
+    return math.exp(min(2 * manifest.coincidence.window_ul * per_ul_diluted, 1.0))
 
 
 def _events_to_per_ul(batch: CellBatch) -> float | None:
@@ -178,25 +184,25 @@ def _events_to_per_ul(batch: CellBatch) -> float | None:
     return dilution / volume
 
 
-def _coincidence_loss(batch: CellBatch, manifest: Manifest) -> float:
-    """Platelets that passed over those that passed alone: a red cell's event hides them."""
-    assert batch.sample.volume_ul is not None
-    per_ul_diluted = batch.events / batch.sample.volume_ul
-    return math.exp(2 * manifest.coincidence.window_ul * per_ul_diluted)
-
-
 def _concentration(
-    code: str, unit: str, count: float, variance: float, per_ul: float | None, scale: float
+    code: str,
+    counted: _Counted,
+    per_ul: float | None,
+    scale: float,
+    method: Literal["counted", "calculated"],
 ) -> Measurement:
-    if per_ul is None:
-        return Measurement(code, None, unit, None, None, "counted")
-    low, high = count_interval(count, variance)
+    unit = f"10*{round(math.log10(scale))}/uL"
+    count, ambiguity, relative = counted
+    if per_ul is None or count is None:
+        return Measurement(code, None, unit, None, None, method)
+    low, high = count_interval(count, ambiguity, relative)
     factor = per_ul / scale
-    return Measurement(code, count * factor, unit, low * factor, high * factor, "counted")
+    return Measurement(code, count * factor, unit, low * factor, high * factor, method)
 
 
-def _percentage(code: str, part: float | None, whole: float, variance: float) -> Measurement:
+def _percentage(code: str, counted: _Counted, whole: float) -> Measurement:
+    part, ambiguity, relative = counted
     if part is None or whole <= 0:
         return Measurement(code, None, "%", None, None, "counted")
-    low, high = fraction_interval(part, whole, variance)
+    low, high = fraction_interval(part, whole, ambiguity, relative)
     return Measurement(code, 100 * part / whole, "%", 100 * low, 100 * high, "counted")

@@ -142,11 +142,12 @@ def adapt(posterior: Any, weight: Any, prior: Any) -> Any:
         ``(classes,)``: the training priors.
     """
     total = jnp.sum(weight, axis=1, keepdims=True)
-    low, high = prior / MAX_FALL, jnp.minimum(prior * MAX_RISE, 1.0)
+    common = jnp.argmax(prior)
     adapted = posterior
     for _ in range(EM_STEPS):
-        own = jnp.clip(jnp.einsum("rc,rck->rk", weight, adapted) / total, low, high)
-        scaled = posterior * (own / prior)[:, None, :]
+        shift = jnp.einsum("rc,rck->rk", weight, adapted) / total / prior
+        shift = shift / jnp.maximum(shift[:, common, None], 1e-12)
+        scaled = posterior * jnp.clip(shift, 1 / MAX_FALL, MAX_RISE)[:, None, :]
         adapted = scaled / jnp.sum(scaled, axis=-1, keepdims=True)
     return adapted
 

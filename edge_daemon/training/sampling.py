@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-CELLS_PER_RUN: Final = 3072
+CELLS_PER_RUN: Final = 2560
 _BULK_SHARE = 0.35
 _BULK_LIMIT = 2.5  # SDs of the peak, in every channel
 

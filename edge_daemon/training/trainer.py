@@ -51,9 +51,9 @@ class Schedule:
     """
 
     pretrain: int = 8
-    epochs: int = 60
+    epochs: int = 40
     rate: float = 3e-3
-    patience: int = 15
+    patience: int = 10
 
 
 @dataclass(frozen=True)

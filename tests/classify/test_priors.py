@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from edge_daemon.classify.priors import reestimate
+
+TRAINING = np.array([0.92, 0.06, 0.02])
+
+
+def posteriors(shares, *, overlap, n=30_000, seed=0):
+    """Draw cells of three overlapping Gaussians; posteriors are exact under `TRAINING`."""
+    rng = np.random.default_rng(seed)
+    centres = np.array([0.0, overlap, -overlap])
+    codes = rng.choice(3, n, p=shares)
+    x = centres[codes] + rng.standard_normal(n)
+    density = TRAINING * np.exp(-0.5 * (x[:, None] - centres) ** 2)
+    return (density / density.sum(axis=1, keepdims=True)).astype(np.float32), codes
+
+
+@pytest.mark.parametrize("platelets", [0.002, 0.01, 0.06, 0.3])
+def test_the_runs_own_frequencies_are_found(platelets):
+    shares = np.array([0.98 - platelets, platelets, 0.02])
+    posterior, codes = posteriors(shares, overlap=3.0)
+    adapted, priors = reestimate(posterior, TRAINING)
+    true = np.bincount(codes, minlength=3) / len(codes)
+    before = abs(posterior.mean(axis=0)[1] - true[1])
+    after = abs(priors[1] - true[1])
+    assert after <= max(before, 0.05 * true[1] + 5e-4)
+    np.testing.assert_allclose(adapted.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(adapted.mean(axis=0), priors, atol=2e-3)
+
+
+def test_separate_classes_are_left_as_they_are():
+    posterior = np.eye(3, dtype=np.float32)[np.array([0] * 900 + [1] * 90 + [2] * 10)]
+    adapted, priors = reestimate(posterior, TRAINING)
+    np.testing.assert_array_equal(adapted, posterior)
+    np.testing.assert_allclose(priors, [0.9, 0.09, 0.01], atol=1e-9)
+
+
+def test_a_shift_is_bounded():
+    posterior = np.tile(np.float32([0.6, 0.39, 0.01]), (5000, 1))
+    _, priors = reestimate(posterior, np.array([0.998, 0.001, 0.001]))
+    assert priors[1] <= 0.001 * 30 * 1.2
+
+
+def test_no_events_change_nothing():
+    adapted, priors = reestimate(np.empty((0, 3), np.float32), TRAINING)
+    assert adapted.shape == (0, 3)
+    np.testing.assert_array_equal(priors, TRAINING)

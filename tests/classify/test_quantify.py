@@ -1,0 +1,171 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_daemon.classify.intervals import count_interval, fraction_interval
+from edge_daemon.classify.quantify import quantify, tally_cells, whole_counts
+from edge_daemon.classify.runtime import Classifier
+from edge_daemon.records import CELL_CLASSES, CellCalls
+
+COUNTS = [9300, 200, 60, 600, 140]
+
+
+def certain(codes):
+    return CellCalls(posterior=np.eye(5, dtype=np.float32)[codes], codes=codes.astype(np.uint8))
+
+
+def values(result):
+    return {m.code: m for m in result.measurements}
+
+
+def test_certain_cells_are_counted_as_they_are(bundle, make_cells):
+    batch, codes = make_cells(COUNTS, volume_ul=2.0, dilution=1000.0)
+    result = quantify(batch, certain(codes), bundle)
+    assert result.counts == dict(zip(CELL_CLASSES, COUNTS, strict=True))
+    found = values(result)
+    assert found["PLT"].value == pytest.approx(600 * 1000 / 2 / 1e3)
+    assert found["RETIC%"].value == pytest.approx(100 * 200 / 9500)
+    assert found["CLUMP%"].value == pytest.approx(100 * 60 / 9560)
+    assert [m.code for m in result.measurements] == ["RBC", "PLT", "RETIC", "RETIC%", "CLUMP%"]
+    for m in result.measurements:
+        assert m.low < m.value < m.high
+
+
+def test_red_cells_inside_clumps_and_doublets_are_estimated(bundle, make_cells):
+    batch, codes = make_cells([9000, 0, 500, 300, 200], volume_ul=1.0, dilution=1e3)
+    signals = batch.signals.copy()
+    area = batch.channels.index("EXT.A")
+    single = np.median(signals[codes == 0, area])
+    signals[codes == 2, area] = 3 * single
+    signals[np.flatnonzero(codes == 4)[:100], area] = 2 * single
+    result = quantify(replace(batch, signals=signals), certain(codes), bundle)
+    rbc = values(result)["RBC"]
+    assert rbc.value == pytest.approx((9000 + 3 * 500 + 2 * 100) * 1e3 / 1e6, rel=1e-3)
+    assert rbc.method == "calculated"
+    assert "rbc_partly_estimated" in rbc.flags
+    assert "rbc_agglutination_suspected" in rbc.flags
+
+
+def test_coincidence_gives_back_the_platelets_it_hides(bundle, make_cells):
+    batch, codes = make_cells(COUNTS, volume_ul=2.0, dilution=1000.0)
+    window = 2e-6
+    coincidence = bundle.manifest.coincidence.model_copy(update={"window_ul": window})
+    manifest = bundle.manifest.model_copy(update={"coincidence": coincidence})
+    plain = values(quantify(batch, certain(codes), bundle))["PLT"]
+    corrected = values(quantify(batch, certain(codes), replace(bundle, manifest=manifest)))["PLT"]
+    assert corrected.value / plain.value == pytest.approx(
+        np.exp(2 * window * batch.events / 2.0), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"volume_ul": None},
+        {"dilution": None},
+        {"volume_ul": 0.0},
+        {"volume_ul": float("nan")},
+        {"dilution": 0.5},
+        {"volume_ul": -1.0},
+    ],
+)
+def test_without_a_metered_volume_no_absolute_count_is_reported(bundle, make_cells, sample):
+    batch, codes = make_cells(COUNTS, **sample)
+    result = quantify(batch, certain(codes), bundle)
+    found = values(result)
+    for code in ("RBC", "PLT", "RETIC"):
+        assert found[code].value is found[code].low is found[code].high is None
+        assert "no_volume" in found[code].flags
+    assert found["RETIC%"].value is not None
+    assert found["CLUMP%"].value is not None
+
+
+def test_without_the_dye_channel_reticulocytes_are_not_reported(bundle, make_cells):
+    batch, codes = make_cells(COUNTS)
+    channels = [c for c in bundle.channels if not c.startswith("FL.")]
+    inputs = bundle.manifest.input.model_copy(update={"channels": channels})
+    blind = replace(bundle, manifest=bundle.manifest.model_copy(update={"input": inputs}))
+    result = quantify(batch, certain(codes), blind)
+    found = values(result)
+    for code in ("RETIC", "RETIC%"):
+        assert found[code].value is None
+        assert "reticulocytes_not_reported" in found[code].flags
+    assert found["PLT"].value is not None
+
+
+def test_uncertain_cells_widen_the_interval(bundle, make_cells):
+    batch, codes = make_cells(COUNTS)
+    sure = certain(codes)
+    blurred = replace(sure, posterior=(0.8 * sure.posterior + 0.04).astype(np.float32))
+    narrow, wide = (values(quantify(batch, calls, bundle))["PLT"] for calls in (sure, blurred))
+    assert (wide.high - wide.low) / wide.value > (narrow.high - narrow.low) / narrow.value
+
+
+def test_counts_are_expected_counts_not_calls(bundle, make_cells):
+    batch, codes = make_cells([1000, 0, 0, 0, 0])
+    posterior = np.tile(np.float32([0.9, 0, 0, 0.1, 0]), (1000, 1))
+    calls = CellCalls(posterior=posterior, codes=np.zeros(1000, np.uint8))
+    assert quantify(batch, calls, bundle).counts["platelet"] == 100
+    assert (codes == 0).all()
+
+
+def test_an_anchor_free_batch_still_tallies(make_cells):
+    batch, codes = make_cells(COUNTS)
+    keep = [i for i, c in enumerate(batch.channels) if not c.startswith("EXT")]
+    bare = replace(
+        batch,
+        signals=batch.signals[:, keep],
+        channels=tuple(batch.channels[i] for i in keep),
+    )
+    tally = tally_cells(bare, certain(codes))
+    assert tally.red_cells == pytest.approx(9560)
+
+
+def test_int8_and_float_agree_on_counts(bundle, make_cells):
+    batch, codes = make_cells([19000, 300, 100, 500, 100], seed=11)
+    result = quantify(batch, Classifier(bundle).classify(batch), bundle)
+    true = np.bincount(codes, minlength=5)
+    for name, n in zip(CELL_CLASSES, true, strict=True):
+        assert abs(result.counts[name] - n) <= max(3, 0.01 * n)
+
+
+@given(st.lists(st.floats(0, 1e5), min_size=5, max_size=5))
+@settings(deadline=None, max_examples=100)
+def test_rounded_counts_keep_their_sum(expected):
+    counts = whole_counts(expected)
+    assert sum(counts.values()) == round(sum(expected))
+    assert all(abs(n - e) <= 1 for n, e in zip(counts.values(), expected, strict=True))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 3.0, 20.0, 400.0])
+def test_count_intervals_hold_the_truth_95_times_in_100(rate):
+    counts = np.random.default_rng(1).poisson(rate, 4000)
+    bounds = {n: count_interval(n) for n in set(counts.tolist())}
+    held = np.mean([bounds[n][0] <= rate <= bounds[n][1] for n in counts.tolist()])
+    assert held >= 0.93
+
+
+@pytest.mark.parametrize("relative", [0.05, 0.2])
+def test_count_intervals_hold_with_run_to_run_error_on_top(relative):
+    rng = np.random.default_rng(2)
+    rate = 500.0
+    counts = rng.poisson(rate * (1 + relative * rng.standard_normal(4000)).clip(0))
+    held = []
+    for n in counts.tolist():
+        low, high = count_interval(n, relative=relative)
+        held.append(low <= rate <= high)
+    assert np.mean(held) >= 0.92
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.02, 0.5, 1.0])
+def test_fraction_intervals_hold_the_truth_95_times_in_100(share):
+    parts = np.random.default_rng(3).binomial(3000, share, 3000)
+    held = []
+    for part in parts.tolist():
+        low, high = fraction_interval(part, 3000)
+        assert 0 <= low <= high <= 1
+        held.append(low <= share <= high)
+    assert np.mean(held) >= 0.93
