@@ -105,6 +105,52 @@ class SampleInfo:
     simulated: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OpticalCalibration:
+    """What an instrument's scatter heights say about the size and content of a cell.
+
+    Heights are in the units of the profile's canonical channels, in the order LA.H, HA.H, EXT.H
+    wherever an axis is called signals; uncertainties and CVs are relative standard deviations.
+
+    Attributes
+    ----------
+    volume_fl, hc_g_dl, red_cells
+        float64 ``(volumes,)`` and ``(concentrations,)`` ascending, and the heights of red cells,
+        ``(volumes, concentrations, signals)``.
+    platelet_fl, index_step, platelets
+        float64 ``(volumes,)`` and ``(steps,)`` ascending, and the heights of platelets,
+        ``(volumes, steps, signals)``; a step is the refractive index above the medium.
+    gain_uncertainty
+        Of each detector's gain, ``(signals,)``.
+    light_uncertainty
+        Of the light, which moves all detectors together.
+    noise_floor, noise_shot
+        Variance of a height is ``floor² + shot × height``, each ``(signals,)``.
+    light_cv
+        Variation between cells in the light they receive, common to all detectors.
+    increment_uncertainty
+        Of the specific refractive increment of haemoglobin; it scales concentrations only.
+    platelet_index_step, platelet_index_uncertainty, platelet_index_cv
+        Mean index step of platelets, its uncertainty, and its variation between platelets.
+    """
+
+    volume_fl: NDArray[np.float64]
+    hc_g_dl: NDArray[np.float64]
+    red_cells: NDArray[np.float64]
+    platelet_fl: NDArray[np.float64]
+    index_step: NDArray[np.float64]
+    platelets: NDArray[np.float64]
+    gain_uncertainty: tuple[float, ...]
+    light_uncertainty: float
+    noise_floor: tuple[float, ...]
+    noise_shot: tuple[float, ...]
+    light_cv: float
+    increment_uncertainty: float
+    platelet_index_step: float
+    platelet_index_uncertainty: float
+    platelet_index_cv: float
+
+
 @dataclass(frozen=True, slots=True)
 class CellBatch:
     """One run's cells in canonical channels and units.
@@ -127,6 +173,8 @@ class CellBatch:
         float32 ``(events, detectors, samples)`` or None.
     notes
         Leniencies that were needed and other remarks, stored with the result.
+    calibration
+        Of the profile's optics, or None where it has none.
     """
 
     signals: NDArray[np.float32]
@@ -137,6 +185,7 @@ class CellBatch:
     time_s: NDArray[np.float32] | None = None
     pulses: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
+    calibration: OpticalCalibration | None = None
 
     @property
     def events(self) -> int:

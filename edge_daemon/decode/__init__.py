@@ -102,6 +102,7 @@ def decode(
         profile=profile.id,
         time_s=None if profile.time is None else acquisition_time(table, profile.time),
         notes=table.notes + remarks,
+        calibration=profile.optics,
     )
     check_plausible(batch, profile)
     return batch

@@ -8,10 +8,14 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PrivateAttr, TypeAdapter, ValidationError
 
+from edge_daemon.decode.calibration import TableError, read_calibration
 from edge_daemon.decode.codecs.fcs import FcsOptions
 from edge_daemon.decode.schema import (
+    CALIBRATED,
+    CalibratedDetector,
+    Calibration,
     Channel,
     Codec,
     Condition,
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edge_daemon.records import OpticalCalibration
+
 SCHEMA = 1
 SECTIONS: dict[str, TypeAdapter[Any]] = {
     "profile": TypeAdapter(Identity),
@@ -41,6 +47,7 @@ SECTIONS: dict[str, TypeAdapter[Any]] = {
     "time": TypeAdapter(Time),
     "metadata": TypeAdapter(Metadata),
     "plausibility": TypeAdapter(Plausibility),
+    "calibration": TypeAdapter(Calibration),
 }
 _REQUIRED = ("profile", "source", "codec")
 _OWN_FAMILIES = ("sim_", "generic_")
@@ -80,6 +87,8 @@ class Profile(Identity):
         None for a decode-only profile, which never matches by itself.
     channel
         The channel map in canonical order of appearance; empty for a decode-only profile.
+    calibration
+        None where the optics are not calibrated.
     """
 
     id: str
@@ -91,6 +100,13 @@ class Profile(Identity):
     time: Time | None
     metadata: Metadata
     plausibility: Plausibility
+    calibration: Calibration | None = None
+    _optics: OpticalCalibration | None = PrivateAttr(default=None)
+
+    @property
+    def optics(self) -> OpticalCalibration | None:
+        """The calibration with its table, read when the profile was loaded."""
+        return self._optics
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -129,11 +145,13 @@ def load_profile(path: Path) -> Profile:
     lines = _key_lines(text)
     parts, found = _validate(document)
     found += _cross_check(parts, document, path)
+    optics, unread = _read_optics(parts, path)
+    found += unread
     if found:
         raise ProfileError(path, tuple(_located(problem, lines) for problem in found))
     identity: Identity = parts["profile"]
     folder = path.resolve().parent.name
-    return Profile(
+    profile = Profile(
         **identity.model_dump(),
         id=f"{folder}/{path.stem}" if identity.classify else folder,
         sha256=hashlib.sha256(raw).hexdigest(),
@@ -144,11 +162,26 @@ def load_profile(path: Path) -> Profile:
         time=parts.get("time"),
         metadata=parts.get("metadata", Metadata()),
         plausibility=parts.get("plausibility", Plausibility()),
+        calibration=parts.get("calibration"),
     )
+    profile._optics = optics  # noqa: SLF001 - a private attribute of our own model
+    return profile
 
 
 _Path = tuple[str | int, ...]
 _Problem = tuple[_Path, str]
+
+
+def _read_optics(
+    parts: dict[str, Any], path: Path
+) -> tuple[OpticalCalibration | None, list[_Problem]]:
+    """Read the calibration's table, where a good section names one."""
+    if "calibration" not in parts:
+        return None, []
+    try:
+        return read_calibration(parts["calibration"], path.parent), []
+    except TableError as error:
+        return None, [(("calibration", "table"), str(error))]
 
 
 def _validate(document: dict[str, Any]) -> tuple[dict[str, Any], list[_Problem]]:
@@ -197,6 +230,7 @@ def _allowed_keys(where: _Path) -> list[str]:
         "time": (Time, Time),
         "metadata": (Metadata, MetadataField),
         "plausibility": (Plausibility, MedianRange),
+        "calibration": (Calibration, CalibratedDetector),
     }
     outer, inner = models[str(where[0])]
     return list((outer if len(where) == 2 else inner).model_fields)
@@ -213,7 +247,7 @@ def _cross_check(parts: dict[str, Any], document: dict[str, Any], path: Path) ->
     if identity is None:
         return []
     found = list(_place(identity, path))
-    sections = ("match", "channel", "time", "plausibility")
+    sections = ("match", "channel", "time", "plausibility", "calibration")
     if not identity.classify:
         found += [
             ((name,), "a profile with classify = false must not have this section")
@@ -237,6 +271,11 @@ def _cross_check(parts: dict[str, Any], document: dict[str, Any], path: Path) ->
             (("plausibility", "channels", name), "no [[channel]] maps this channel")
             for name in plausibility.channels
             if name not in names
+        ]
+        found += [
+            (("calibration",), f"needs a [[channel]] that maps {name}.H")
+            for name in CALIBRATED
+            if "calibration" in parts and f"{name}.H" not in names
         ]
     codec: Codec | None = parts.get("codec")
     if codec is not None and codec.max_channels is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -217,3 +217,56 @@ class Plausibility(Section):
     min_events: int = Field(default=1, ge=1)
     max_saturated_fraction: float = Field(default=1.0, ge=0, le=1)
     channels: dict[Canonical, MedianRange] = Field(default_factory=dict)
+
+
+CALIBRATED: Final = ("LA", "HA", "EXT")
+"""Detectors of a calibration, in the order of its tables' last axis."""
+
+Uncertainty = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < value[0] < value[1] < 180:
+        raise ValueError("expected two angles between 0 and 180 degrees, the smaller first")
+    return value
+
+
+class CalibratedDetector(Section):
+    """Gain and noise of one detector's heights."""
+
+    gain_uncertainty: Uncertainty
+    noise_floor: float = Field(ge=0)
+    noise_shot: float = Field(ge=0)
+
+
+class Calibration(Section):
+    """``[calibration]``: what the scatter heights say about a cell's volume and content."""
+
+    table: PathPart
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    wavelength_nm: Positive
+    medium_index: Positive
+    increment_ml_g: Positive
+    increment_uncertainty: Uncertainty
+    LA_angles: Annotated[tuple[float, float], AfterValidator(_ascending)]
+    HA_angles: Annotated[tuple[float, float], AfterValidator(_ascending)]
+    light_uncertainty: Uncertainty
+    light_cv: Uncertainty
+    platelet_index_step: Positive
+    platelet_index_uncertainty: Uncertainty
+    platelet_index_cv: Uncertainty
+    LA: CalibratedDetector
+    HA: CalibratedDetector
+    EXT: CalibratedDetector
+
+    @property
+    def physics(self) -> tuple[float, ...]:
+        """What a table is computed for, in the order in which its file states it."""
+        return (
+            self.wavelength_nm,
+            self.medium_index,
+            self.increment_ml_g,
+            *self.LA_angles,
+            *self.HA_angles,
+        )

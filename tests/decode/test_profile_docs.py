@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from edge_daemon.decode import load_profile, schema
+from edge_daemon.decode import ProfileError, load_profile, schema
 from edge_daemon.decode.codecs.fcs import FcsOptions
 from edge_daemon.decode.profile import SECTIONS
 from edge_daemon.resources import docs_dir
@@ -43,5 +43,19 @@ def test_the_example_is_a_good_profile(guide, tmp_path):
     profile = load_profile(path)
     assert profile.id == "example_cell9/1.0"
     assert profile.fcs_options == FcsOptions(data_end_off_by_one=True)
-    # It shows every section.
-    assert all(f"[{section}]" in example for section in SECTIONS)
+    # It shows every section but the one that needs a second file.
+    assert all(f"[{section}]" in example for section in SECTIONS if section != "calibration")
+
+
+def test_the_calibration_example_is_good_but_for_its_table(guide, tmp_path):
+    example = guide.split("```toml\n")[1].split("```")[0]
+    example += guide.split("```toml\n")[2].split("```")[0]
+    for detector in ("HA", "EXT"):
+        example += f'[[channel]]\ncolumn = "{detector}"\ncanonical = "{detector}.H"\nunit = "1"\n'
+    path = tmp_path / "example_cell9" / "1.0.toml"
+    path.parent.mkdir()
+    path.write_text(example, encoding="utf-8")
+    with pytest.raises(ProfileError) as caught:
+        load_profile(path)
+    (problem,) = caught.value.problems
+    assert "calibration.npz cannot be read: No such file" in problem
