@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.priors import reestimate
+from edge_daemon.classify.priors import _CERTAIN, reestimate
 from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR
 from edge_daemon.classify.session import StageSession
 from edge_daemon.errors import EdgeError
@@ -138,8 +138,11 @@ class CallModel:
 
 
 def _weigh(posterior: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    weighted = posterior * weights
-    result: NDArray[np.float64] = weighted / weighted.sum(axis=1, keepdims=True)
+    """Shift single cells to the run's class frequencies exactly as `reestimate` shifted the run."""
+    result = posterior.astype(np.float64)
+    open_rows = posterior.max(axis=1) < _CERTAIN
+    result[open_rows] *= weights
+    result /= result.sum(axis=1, keepdims=True)
     return result
 
 

@@ -8,7 +8,7 @@ int8 graphs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_daemon.classify.bundle import Bundle
-    from edge_daemon.classify.explanation import Background
+    from edge_daemon.classify.explanation import Background, Side
     from edge_daemon.records import CellBatch, CellCalls
 
 MIN_CELLS: Final = 10
@@ -45,7 +45,7 @@ BACKGROUND_CELLS: Final = 48
 """Cells drawn from each background."""
 
 _NEAR_MIDDLE = 4096  # events among which the typical one is looked for
-_SIDES: Final[tuple[Literal["below", "above"], ...]] = ("below", "above")
+_SIDES: Final[tuple[Side, Side]] = ("below", "above")
 
 
 def explain(

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edge_daemon.records import CellClass
 
+Side = Literal["below", "above"]
 Background = Literal["red_cells", "run", "others"]
 """What cells are compared with: pure red cells, any event of the run, events called otherwise."""
 
@@ -146,6 +147,10 @@ class CellExplanation:
     thresholds: tuple[Threshold, ...]
     sentence: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, ready for JSON."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -162,7 +167,7 @@ class Spread:
     """
 
     detector: str
-    side: Literal["below", "above"]
+    side: Side
     share: float
     median: float
     low: float
@@ -238,43 +243,63 @@ def level(multiple: float) -> str:
 
 def describe(called: CellClass, attribution: Attribution, thresholds: tuple[Threshold, ...]) -> str:
     """Say in one sentence what made a call and what would have changed it."""
-    by_detector = {t.detector: t for t in thresholds}
+    causes = _causes(called, attribution, thresholds)
     if called == "pure_rbc":
-        levels = ", ".join(f"{t.channel} {level(t.multiple)}" for t in thresholds)
+        levels = ", ".join(f"{t.channel} {level(t.multiple)}" for t in causes)
         cause = f"its signals are near the red-cell median ({levels})"
-        causes = list(thresholds)
     else:
-        causes = [by_detector[name] for name in _main(attribution)]
         parts = [f"{t.channel} is {level(t.multiple)}" for t in causes]
         cause = f"{_joined(parts)} the red-cell median"
     text = f"Called {CALL_NAMES[called]} because {cause}; "
-    turns = _turns(causes) or _turns(list(thresholds))
+    turns = nearest_turns(causes) or nearest_turns(thresholds)
     if not turns:
         return f"{text}no change of one signal alone would have changed the call."
-    shown = turns[: _MOST_THRESHOLDS if called == "pure_rbc" else 1]
+    shown = [
+        f"with {t.channel} {side} {level(turn.multiple)} it would have been called "
+        f"{CALL_NAMES[turn.becomes]}"
+        for t, side, turn in turns[: _MOST_THRESHOLDS if called == "pure_rbc" else 1]
+    ]
     return f"{text}{_joined(shown)}."
 
 
-def _main(attribution: Attribution) -> list[str]:
-    """Detectors that speak for the call, strongest first; always at least one."""
-    ranked = sorted(attribution.detectors, key=lambda c: c.value, reverse=True)
-    least = _MAIN_SHARE * ranked[0].value
-    return [c.name for c in ranked[:_MOST_CAUSES] if c is ranked[0] or c.value >= max(least, 0)]
+def limits(part: ClassExplanation) -> str:
+    """Say where the typical cell's nearest threshold lies in the drawn cells; may be empty."""
+    cell = part.typical
+    causes = _causes(cell.called, cell.attributions[0], cell.thresholds)
+    turns = nearest_turns(causes) or nearest_turns(cell.thresholds)
+    for spread in part.spreads:
+        if turns and (spread.detector, spread.side) == (turns[0][0].detector, turns[0][1]):
+            return (
+                f"In {round(spread.share * part.explained)} of {part.explained} such cells the "
+                f"call changes with {turns[0][0].channel} {spread.side} {level(spread.median)} "
+                f"(median; middle 80 %: {level(spread.low)} to {level(spread.high)})."
+            )
+    return ""
 
 
-def _turns(thresholds: list[Threshold]) -> list[str]:
-    """Clauses for the changes of call, the smallest change first."""
+def nearest_turns(thresholds: Sequence[Threshold]) -> list[tuple[Threshold, Side, Turn]]:
+    """List changes of call, the smallest relative change of a signal first."""
+    sides: tuple[Side, Side] = ("below", "above")
     found = [
         (max(t.multiple, turn.multiple) / min(t.multiple, turn.multiple), t, side, turn)
         for t in thresholds
-        for side, turn in (("below", t.below), ("above", t.above))
+        for side, turn in zip(sides, (t.below, t.above), strict=True)
         if turn is not None
     ]
-    return [
-        f"with {t.channel} {side} {level(turn.multiple)} it would have been called "
-        f"{CALL_NAMES[turn.becomes]}"
-        for _, t, side, turn in sorted(found, key=lambda item: item[0])
-    ]
+    return [(t, side, turn) for _, t, side, turn in sorted(found, key=lambda item: item[0])]
+
+
+def _causes(
+    called: CellClass, attribution: Attribution, thresholds: tuple[Threshold, ...]
+) -> list[Threshold]:
+    """Detectors that speak for the call, strongest first; for a pure red cell all of them."""
+    if called == "pure_rbc":
+        return list(thresholds)
+    ranked = sorted(attribution.detectors, key=lambda c: c.value, reverse=True)
+    least = max(_MAIN_SHARE * ranked[0].value, 0.0)
+    named = [c.name for c in ranked[:_MOST_CAUSES] if c is ranked[0] or c.value >= least]
+    by_detector = {t.detector: t for t in thresholds}
+    return [by_detector[name] for name in named if name in by_detector]
 
 
 def _joined(parts: list[str]) -> str:
