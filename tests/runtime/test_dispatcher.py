@@ -180,6 +180,21 @@ def test_a_damaged_archive_is_noticed(bench, captures):
     assert "damaged" in message
 
 
+def test_what_cannot_be_done_now_is_done_later(bench, captures):
+    bench.store.accept(captures[0])
+    (item,) = bench.store.pending()
+    folder = item.path.parent
+    folder.rename(folder.with_name("away"))
+    folder.symlink_to(folder)  # ELOOP: the disk's fault, not the capture's
+    bench.pipeline()
+    bench.wait(lambda: "capture_retried" in bench.events())
+    assert bench.states() == {"received": 1}
+    folder.unlink()
+    folder.with_name("away").rename(folder)
+    bench.wait(bench.idle)
+    assert bench.states() == {"classified": 1}
+
+
 def test_stopping_tells_how_much_is_left(bench, captures):
     for capture in captures:
         bench.store.accept(capture)
