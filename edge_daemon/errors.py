@@ -105,6 +105,7 @@ QUARANTINE_CODES: frozenset[str] = frozenset(
         "worker_died",  # analysis crashed the worker twice
         "worker_timeout",  # analysis ran out of CPU or wall time
         "stalled",  # the file stopped growing before it was complete
+        "archive_damaged",  # the archived bytes are missing or no longer match their digest
         "refused",  # symlink, FIFO, device, escaping name, unreadable
     }
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_daemon.cli.output import Record
+    from edge_daemon.decode.profile import Profile
     from edge_daemon.decode.registry import Registry
     from edge_daemon.decode.table import RawTable
 
@@ -173,13 +174,14 @@ def profile_decode(
 ) -> None:
     """Decode FILE and show its raw columns as recorded: masked, not scaled.
 
-    Without --profile the file must match exactly one.
+    Without --profile the one that matches is used. Where none does, the columns are read with
+    generic_fcs, which is for looking only: `process` would quarantine such a file.
     """
     from edge_daemon.decode import decode_raw
 
     data = _read(file)
     registry = _registry(extra)
-    chosen = registry.get(profile_id) if profile_id else registry.match(data, file.name)
+    chosen = registry.get(profile_id) if profile_id else _match_or_generic(registry, data, file)
     try:
         table = decode_raw(data, chosen, dataset=dataset)
     except errors.Quarantine as error:
@@ -190,6 +192,18 @@ def profile_decode(
         output.emit_json(_summary(chosen.id, table))
     else:
         _describe(file, chosen.id, table, dataset, how)
+
+
+def _match_or_generic(registry: Registry, data: bytes, file: Path) -> Profile:
+    """Fall back to the decode-only profile: looking at columns claims nothing about cells."""
+    try:
+        return registry.match(data, file.name)
+    except errors.Quarantine as error:
+        if error.code != "no_profile":
+            raise
+        output.say(f"{error.message}.")
+        output.say("Its columns, read with generic_fcs:")
+        return registry.get("generic_fcs")
 
 
 def _summary(profile_id: str, table: RawTable) -> dict[str, Any]:

@@ -41,6 +41,11 @@ from edge_daemon.cli import output
 )
 @click.option("--species", multiple=True, metavar="NAME", help="Only these; may be repeated.")
 @click.option("--condition", metavar="NAME", help="Give every animal this condition.")
+@click.option(
+    "--shifted",
+    is_flag=True,
+    help="Other wavelength and angles, more gain and noise, dimmer dye; same file layout.",
+)
 def simulate(
     out: Path,
     instrument: str,
@@ -50,6 +55,7 @@ def simulate(
     seed: int,
     species: tuple[str, ...],
     condition: str | None,
+    shifted: bool,
 ) -> None:
     """Write captures of a simulated analyzer into the folder OUT.
 
@@ -69,6 +75,7 @@ def simulate(
             seed=seed,
             species=species or None,
             condition=condition,
+            shifted=shifted,
             progress=advance,
         )
     output.say(f"Wrote {samples} SIMULATED captures of {instrument} to {out}.")

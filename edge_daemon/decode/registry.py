@@ -152,9 +152,9 @@ class Registry:
         if not near:
             return Quarantine(
                 "no_profile",
-                f"{name}: {_describe(header)} is of no instrument that a profile describes",
-                action="Add a profile for this instrument, or decode the file with --profile "
-                "generic_fcs to look at its columns.",
+                f"{name}: no profile describes this instrument: {_describe(header)}",
+                action="Add a profile for this instrument; `edge-daemon profile decode` shows the "
+                "file's columns.",
             )
         keywords = dict.fromkeys(key for profile in near for key in profile.firmware_keywords)
         says = " and ".join(f"{key} {_value(header, key)}" for key in keywords)
@@ -218,8 +218,12 @@ def _describe(header: FcsHeader) -> str:
     """Say what a readable file is, so that a person recognises it."""
     keywords = header.keywords
     cytometer = keywords.get("$CYT", "")
-    return (
-        f"{header.version} from {cytometer[:60]!r}"
-        if cytometer
-        else f"{header.version} that names no instrument ($CYT)"
-    ) + f", {keywords.get('$TOT', '?')[:12]} events of {keywords.get('$PAR', '?')[:12]} columns"
+    origin = f"from {cytometer[:60]!r}" if cytometer else "that names none ($CYT is absent)"
+    events, columns = _count(keywords, "$TOT"), _count(keywords, "$PAR")
+    return f"{header.version} {origin}, {events} events × {columns} columns"
+
+
+def _count(keywords: Mapping[str, str], key: str) -> str:
+    """Show a count that has not been checked yet."""
+    text = keywords.get(key, "?").strip()[:12]
+    return f"{int(text):,}" if text.isascii() and text.isdigit() else text

@@ -134,7 +134,7 @@ def sample(
     drawn = str(rng.choice(list(probabilities), p=list(probabilities.values())))
     versions = list(find_instrument(instrument).firmwares)
     version = str(rng.choice(versions))
-    plan = plan_sample(rng, kind, condition or drawn, sample_id=f"SIM{index + 1:04d}")
+    plan = plan_sample(rng, kind, condition or drawn, sample_id=f"SIM{seed}-{index + 1:04d}")
     return acquire(
         plan,
         instrument=instrument,

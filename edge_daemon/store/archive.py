@@ -190,7 +190,7 @@ def _unwritable(path: Path, error: OSError) -> Retryable:
 
 def _damaged(path: Path, what: str) -> Quarantine:
     return Quarantine(
-        "refused",
+        "archive_damaged",
         f"{path}: the archived capture is damaged: {what}",
         action="export the run from the analyzer again: the same bytes repair the archive",
     )

@@ -43,7 +43,7 @@ def test_unknown_firmware_names_the_known_ones(registry, capture):
 
 def test_unknown_instrument_says_what_the_file_is(registry, capture):
     error = refused(registry, capture(keywords={"$CYT": "Other"}), code="no_profile")
-    assert "FCS3.0 from 'Other', 3 events of 3 columns" in error.message
+    assert "FCS3.0 from 'Other', 3 events × 3 columns" in error.message
     assert error.candidates == ()
     error = refused(registry, capture(keywords={"$CYT": " "}), code="no_profile")
     assert "names no instrument" in error.message
