@@ -218,7 +218,7 @@ def _describe(header: FcsHeader) -> str:
     """Say what a readable file is, so that a person recognises it."""
     keywords = header.keywords
     cytometer = keywords.get("$CYT", "")
-    origin = f"from {cytometer[:60]!r}" if cytometer else "that names none ($CYT is absent)"
+    origin = f"from {cytometer[:60]!r}" if cytometer else "that names no instrument (no $CYT)"
     events, columns = _count(keywords, "$TOT"), _count(keywords, "$PAR")
     return f"{header.version} {origin}, {events} events × {columns} columns"
 
