@@ -7,6 +7,7 @@ it; the store is only read, so the service may go on meanwhile.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -195,6 +196,8 @@ def _archived(data_dir: Path, sha256: str) -> bytes:
     except FileNotFoundError as error:
         raise _damaged(path, "the file is missing") from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _damaged(path, "a symbolic link stands in its place") from error
         raise errors.Retryable(
             f"{path}: the archived capture cannot be read: {error.strerror}",
             action="Check that this user may read the data folder, and the disk.",
