@@ -142,7 +142,7 @@ def _recipe(folder: str, cohort: Cohort, fitted: Fitted, seed: int) -> Recipe:
         stage1_priors=fitted.priors[0],
         stage2_priors=fitted.priors[1],
         coincidence_ul=fitted.coincidence_ul,
-        card="",
+        card="Not yet checked against the validation runs.\n",
     )
 
 

@@ -217,7 +217,7 @@ def load_cohort(
     registry
         Instrument profiles.
     profile_id
-        Use only captures of this profile, decoded with it. None: each capture's own profile.
+        Use only captures that match this profile. None: whatever each capture matches.
 
     Raises
     ------
@@ -247,7 +247,7 @@ class _Loader:
 
     def __init__(self, registry: Registry, profile_id: str | None) -> None:
         self._registry = registry
-        self._profile = registry.get(profile_id) if profile_id else None
+        self._only = registry.get(profile_id).id if profile_id else None
         self.runs: list[Run] = []
         self.channels: tuple[str, ...] = ()
         self.profiles: set[str] = set()
@@ -259,7 +259,9 @@ class _Loader:
         """Decode one capture and keep it if it agrees with its reported values."""
         try:
             data = file.read_bytes()
-            profile = self._profile or self._registry.match(data, file.name)
+            profile = self._registry.match(data, file.name)
+            if self._only is not None and profile.id != self._only:
+                return
             batch = decode(data, profile)
             channels = self.channels or batch.channels
             if batch.channels != channels:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +19,7 @@ from onnxruntime.quantization import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -49,21 +51,33 @@ def quantize(
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, source)
-        quantize_static(
-            str(source),
-            str(target),
-            _Runs(runs),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Gemm", "Relu"],
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
+        with _no_advice():
+            quantize_static(
+                str(source),
+                str(target),
+                _Runs(runs),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Gemm", "Relu"],
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
         quantized = onnx.load(target)
     del quantized.metadata_props[:]
     return bytes(quantized.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def _no_advice() -> Iterator[None]:
+    """Hush the root logger: the quantizer advises shape inference, which Gemm does not need."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class _Runs(CalibrationDataReader):  # type: ignore[misc]

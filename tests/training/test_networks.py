@@ -1,0 +1,141 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from edge_daemon.classify.priors import reestimate
+from edge_daemon.classify.session import StageSession
+from edge_daemon.training import idec, vade
+from edge_daemon.training.graphs import CLIP, build_graph, encoder_inputs
+from edge_daemon.training.network import adam_init, adam_step, adapt, batches, proportion_loss
+from edge_daemon.training.quantize import quantize
+from edge_daemon.training.sampling import scaling, stack, thin
+from edge_daemon.training.trainer import Schedule, train
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Four runs of three separate populations in five channels."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 2, (3, 5))
+    runs = []
+    for platelets in (20, 60, 100, 140):
+        codes = np.repeat([0, 1, 2], [400, platelets, 20])
+        x = centres[codes] + 0.3 * rng.standard_normal((len(codes), 5))
+        runs.append((x.astype(np.float32), codes))
+    soft = [np.eye(3, dtype=np.float32)[codes] * 0.97 + 0.01 for _, codes in runs]
+    target = [(np.nan, float((codes == 1).sum()), np.nan) for _, codes in runs]
+    ones = [np.ones(len(codes), np.float32) for _, codes in runs]
+    return stack([x for x, _ in runs], ones, soft, target), [codes for _, codes in runs]
+
+
+@pytest.mark.parametrize("stage", [idec.STAGE, vade.STAGE], ids=["idec", "vade"])
+def test_losses_fall_and_the_populations_are_found(blobs, stage):
+    cells, codes = blobs
+    seen = []
+    trained = train(
+        stage,
+        cells,
+        np.array([3]),
+        Schedule(pretrain=10, epochs=12, patience=12),
+        np.random.default_rng(0),
+        lambda name, epoch, epochs, losses: seen.append((name, epoch, epochs, dict(losses))),
+    )
+    main = [losses for name, _, _, losses in seen if name == stage.name]
+    assert len(main) == 12
+    assert main[-1]["reconstruction"] < main[0]["reconstruction"]
+    soft = [losses for name, _, _, losses in seen if name == f"{stage.name} start"]
+    assert soft[-1]["start"] < 0.7 * soft[0]["start"]
+    found = np.asarray(stage.posterior(trained.params, jnp.asarray(cells.x[3])))
+    called = found[: len(codes[3])].argmax(axis=1)
+    assert (called == codes[3]).mean() > 0.95
+
+
+@pytest.mark.parametrize("module", [idec, vade], ids=["idec", "vade"])
+def test_the_graph_computes_what_was_trained(blobs, module):
+    cells, _ = blobs
+    rng = np.random.default_rng(1)
+    plan = Schedule(pretrain=1, epochs=1)
+    trained = train(module.STAGE, cells, np.array([0]), plan, rng)
+    signals = np.exp(rng.normal(0, 1, (64, 3))).astype(np.float32)
+    peak = np.float32([0.5, 1, 2])
+    scales = (np.zeros(5, np.float32), np.full(5, 0.9, np.float32))
+    network = module.export(trained.params, (0, 2), scales)
+    model = build_graph(network, "s").SerializeToString()
+    _, posterior = StageSession(model, "float").run(signals, peak)
+    x = np.clip(encoder_inputs(signals, peak, (0, 2)) * scales[1], -CLIP, CLIP)
+    expected = module.posterior(trained.params, jnp.asarray(x))
+    np.testing.assert_allclose(posterior, expected, atol=2e-4)
+
+
+def test_int8_stays_close_to_float(blobs):
+    cells, _ = blobs
+    rng = np.random.default_rng(2)
+    trained = train(idec.STAGE, cells, np.array([0]), Schedule(pretrain=5, epochs=5), rng)
+    scales = (np.zeros(5, np.float32), np.ones(5, np.float32))
+    graph = build_graph(idec.export(trained.params, (), scales), "s")
+    signals = np.exp(cells.x.reshape(-1, 5)[cells.weight.ravel() > 0]).astype(np.float32)
+    peak = np.ones(5, np.float32)
+    int8 = quantize(graph, [(signals, peak)])
+    exact = StageSession(graph.SerializeToString(), "float").run(signals, peak)[1]
+    rounded = StageSession(int8, "int8").run(signals, peak)[1]
+    assert np.abs(exact.mean(axis=0) - rounded.mean(axis=0)).max() < 0.01
+    assert (exact.argmax(axis=1) == rounded.argmax(axis=1)).mean() > 0.99
+    assert quantize(graph, [(signals, peak)]) == int8
+
+
+def test_training_adapts_as_the_box_does():
+    rng = np.random.default_rng(3)
+    prior = np.float32([0.92, 0.06, 0.02])
+    logits = rng.normal(0, 1, (2, 3000, 3)) * [1, 3, 3] + [4, 0, -1]
+    posterior = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
+    unrolled = np.asarray(adapt(jnp.asarray(posterior), jnp.ones((2, 3000)), jnp.asarray(prior)))
+    for run in range(2):
+        settled, _ = reestimate(posterior[run], prior.astype(np.float64))
+        np.testing.assert_allclose(
+            unrolled[run].mean(axis=0), settled.mean(axis=0), rtol=0.12, atol=2e-3
+        )
+
+
+def test_regression_is_zero_where_sums_match_and_ignores_what_is_not_known():
+    posterior = jnp.asarray(np.tile(np.float32([0.9, 0.1, 0]), (2, 100, 1)))
+    weight = jnp.ones((2, 100))
+    nan = np.nan
+    good = proportion_loss(posterior, weight, jnp.asarray([[nan, 10, nan], [nan, nan, nan]]))
+    assert float(good) == pytest.approx(0, abs=1e-6)
+    bad = proportion_loss(posterior, weight, jnp.asarray([[nan, 30, nan], [nan, nan, nan]]))
+    assert float(bad) > 0.5
+
+
+def test_adam_finds_the_minimum_of_a_bowl():
+    params = {"x": jnp.asarray([3.0, -2.0])}
+    state = adam_init(params)
+    for _ in range(400):
+        params, state = adam_step(params, {"x": 2 * params["x"]}, state, 0.05)
+    np.testing.assert_allclose(params["x"], 0, atol=1e-2)
+
+
+def test_batches_cover_every_run_in_equal_sizes():
+    for runs, size in ((10, 4), (3, 3), (17, 8)):
+        parts = list(batches(np.random.default_rng(0), runs, size))
+        assert {len(part) for part in parts} == {size}
+        assert set(np.concatenate(parts)) == set(range(runs))
+
+
+@pytest.mark.parametrize("number", [200, 2000, 10**6])
+def test_thinned_cells_stand_for_all_events(number):
+    rng = np.random.default_rng(0)
+    logs = rng.normal(0, 0.15, (5000, 4)).astype(np.float32)
+    logs[:300] -= 3
+    index, weight = thin(logs, number, rng)
+    assert len(index) <= max(number, 1)
+    assert len(set(index)) == len(index)
+    assert weight.sum() == pytest.approx(5000, rel=1e-4)
+    assert weight[np.isin(index, np.arange(300))].sum() == pytest.approx(300, rel=0.35)
+
+
+def test_scaling_centres_thinned_cells():
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(3, 2, (500, 2)).astype(np.float32) for _ in range(3)]
+    shift, scale = scaling(rows, [np.ones(500, np.float32)] * 3)
+    np.testing.assert_allclose(shift, 3, atol=0.2)
+    np.testing.assert_allclose(scale, 0.5, atol=0.05)
