@@ -43,6 +43,10 @@ class RedCells:
     volume_fl: Singles
     hc_g_dl: Singles
 
+    def take(self, inside: NDArray[np.bool_]) -> RedCells:
+        """Return the cells selected by `inside`."""
+        return RedCells(self.volume_fl[inside], self.hc_g_dl[inside])
+
 
 @dataclass(frozen=True, slots=True)
 class Inverse:

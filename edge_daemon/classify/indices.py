@@ -1,0 +1,225 @@
+"""Cell indices of a run: MCV, RDW, HCT, haemoglobin, MPV, PDW and PCT from calibrated optics.
+
+All of them are calculated, never measured: docs/indices.md says how, and how well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_daemon.classify.intervals import Z95
+from edge_daemon.classify.optics import HA, LA, invert
+from edge_daemon.classify.populations import Estimate, platelet_population, red_population
+from edge_daemon.records import CELL_CLASSES, Flag, Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edge_daemon.classify.populations import Check
+    from edge_daemon.records import CellBatch, CellCalls, OpticalCalibration
+
+    Singles = NDArray[np.float32]
+
+MIN_RED_CELLS: Final = 200
+"""MCV is then good to about 1 % and RDW to 5 %."""
+MIN_PLATELETS: Final = 50
+"""MPV is then good to about 8 %."""
+MAX_OFF_GRID: Final = 0.05
+"""Losing 5 % of the cells on one side moves MCV by up to 2 %."""
+DISAGREEMENT: Final = 3.0
+"""Standard uncertainties by which a check may miss before it is flagged."""
+REFUSED: Final = 5.0
+"""The same, for red cells: beyond it the optics are others, and no index is reported."""
+
+_SINGLE_RED = [CELL_CLASSES.index("pure_rbc"), CELL_CLASSES.index("reticulocyte")]
+_PLATELET = CELL_CLASSES.index("platelet")
+
+_UNITS: Final = {
+    "HCT": "%", "HGB": "g/dL", "MCV": "fL", "MCH": "pg", "MCHC": "g/dL", "RDW": "%",
+    "MPV": "fL", "PDW": "fL", "PCT": "%",
+}  # fmt: skip
+_RED: Final = ("HCT", "HGB", "MCV", "MCH", "MCHC", "RDW")
+_PLATELETS: Final = ("MPV", "PDW", "PCT")
+
+
+@dataclass(frozen=True, slots=True)
+class Indices:
+    """Calculated values of one run.
+
+    Attributes
+    ----------
+    measurements
+        HCT, HGB, MCV, MCH, MCHC, RDW, MPV, PDW, PCT, in this order; all ``calculated``.
+    flags
+        Those that the measurements name and that were not raised before.
+    """
+
+    measurements: tuple[Measurement, ...]
+    flags: tuple[Flag, ...]
+
+
+def cell_indices(batch: CellBatch, calls: CellCalls, counted: Sequence[Measurement]) -> Indices:
+    """Compute the indices of one run from the heights of its single cells.
+
+    Clumps and doublets are left out: their heights are no cell's. A value that cannot be had is
+    None and names the flag that says why. HCT, HGB and PCT also carry the flags of the count
+    they rest on.
+
+    Parameters
+    ----------
+    batch
+        The run; ``calibration`` is that of its profile.
+    calls
+        Its cells.
+    counted
+        Measurements of the run with their flags, RBC and PLT among them.
+    """
+    if batch.calibration is None:
+        flag = Flag(
+            "optics_not_calibrated",
+            "info",
+            f"profile {batch.profile} carries no optical calibration, so red-cell and platelet "
+            "indices, haematocrit and haemoglobin are not reported",
+            "take these values from the analyzer's own report",
+        )
+        return Indices(tuple(_absent(code, (flag.code,)) for code in _UNITS), (flag,))
+    count = {m.code: m for m in counted}
+    red, red_flags = _red_cells(batch, batch.calibration, calls, count["RBC"])
+    wrong_optics = tuple(flag.code for flag in red_flags if flag.severity == "invalid")
+    if wrong_optics:
+        platelets = tuple(_absent(code, wrong_optics) for code in _PLATELETS)
+        return Indices(red + platelets, red_flags)
+    platelets, platelet_flags = _platelets(batch, batch.calibration, calls, count["PLT"])
+    return Indices(red + platelets, red_flags + platelet_flags)
+
+
+def _red_cells(
+    batch: CellBatch, calibration: OpticalCalibration, calls: CellCalls, rbc: Measurement
+) -> tuple[tuple[Measurement, ...], tuple[Flag, ...]]:
+    called = np.isin(calls.codes, _SINGLE_RED)
+    heights = _heights(batch, called)
+    cells = invert(calibration).red_cells(heights[LA], heights[HA])
+    inside = np.isfinite(cells.volume_fl)
+    refused = _refusal("red_cells", int(called.sum()), int(inside.sum()), MIN_RED_CELLS)
+    if refused is not None:
+        return tuple(_absent(code, (refused.code,)) for code in _RED), (refused,)
+    found = red_population(calibration, heights[:, inside], cells.take(inside))
+    flags = _extinction_flags(found.extinction)
+    own = tuple(flag.code for flag in flags)
+    if any(flag.severity == "invalid" for flag in flags):
+        return tuple(_absent(code, own) for code in _RED), flags
+    derived = (*own, *rbc.flags)
+    return (
+        _product("HCT", rbc, found.volume_fl, 0.1, derived),
+        _product("HGB", rbc, found.hb_pg, 0.1, derived),
+        _measurement("MCV", found.volume_fl, own),
+        _measurement("MCH", found.hb_pg, own),
+        _measurement("MCHC", found.hc_g_dl, own),
+        _measurement("RDW", found.volume_cv, own, 100.0),
+    ), flags
+
+
+def _platelets(
+    batch: CellBatch, calibration: OpticalCalibration, calls: CellCalls, plt: Measurement
+) -> tuple[tuple[Measurement, ...], tuple[Flag, ...]]:
+    called = calls.codes == _PLATELET
+    heights = _heights(batch, called)
+    volume = invert(calibration).platelet_volumes(heights[LA], calibration.platelet_index_step)
+    inside = np.isfinite(volume)
+    refused = _refusal("platelets", int(called.sum()), int(inside.sum()), MIN_PLATELETS)
+    if refused is not None:
+        return tuple(_absent(code, (refused.code,)) for code in _PLATELETS), (refused,)
+    found = platelet_population(calibration, heights[:, inside], volume[inside])
+    flags = _mid_angle_flags(found.mid_angle)
+    own = tuple(flag.code for flag in flags)
+    return (
+        _measurement("MPV", found.volume_fl, own),
+        _measurement("PDW", found.width_fl, own),
+        _product("PCT", plt, found.volume_fl, 1e-4, (*own, *plt.flags)),
+    ), flags
+
+
+def _heights(batch: CellBatch, called: NDArray[np.bool_]) -> Singles:
+    """LA, HA and EXT heights ``(3, cells)`` of the called events whose heights were measured."""
+    columns = [batch.channels.index(f"{detector}.H") for detector in ("LA", "HA", "EXT")]
+    measured = called & ~batch.saturated[:, columns].any(axis=1)
+    return np.ascontiguousarray(batch.signals[measured][:, columns].T)
+
+
+def _refusal(what: str, called: int, inside: int, fewest: int) -> Flag | None:
+    """Say why a population cannot be described, if it cannot."""
+    name = what.replace("_", " ")
+    if called < fewest:
+        return Flag(
+            f"{what}_too_few",
+            "info",
+            f"{called} single {name} were seen; indices need {fewest}",
+            "repeat with more events",
+        )
+    off = called - inside
+    if off > MAX_OFF_GRID * called:
+        return Flag(
+            f"{what}_off_grid",
+            "review",
+            f"{100 * off / called:.0f} % of the {name} scatter as no cell of the calibration does",
+            "run calibration particles; look at a blood smear",
+        )
+    return None
+
+
+def _extinction_flags(check: Check) -> tuple[Flag, ...]:
+    """Two unknowns, three heights: the third tells whether the calibration still holds."""
+    missed = abs(check.deviation) / check.uncertainty
+    if missed <= DISAGREEMENT:
+        return ()
+    flag = Flag(
+        "extinction_disagrees",
+        "review" if missed <= REFUSED else "invalid",
+        f"the extinction of red cells is {100 * math.expm1(check.deviation):+.0f} % off what "
+        "their scatter says: a detector's gain or the optics have moved",
+        "run calibration particles; do not report indices until they agree",
+    )
+    return (flag,)
+
+
+def _mid_angle_flags(check: Check) -> tuple[Flag, ...]:
+    if abs(check.deviation) <= DISAGREEMENT * check.uncertainty:
+        return ()
+    flag = Flag(
+        "platelet_scatter_disagrees",
+        "review",
+        f"the intermediate-angle scatter of platelets is {100 * math.expm1(check.deviation):+.0f} "
+        "% off what their low-angle scatter says: other particles are among them, or their "
+        "refractive index is unusual, as in giant platelets",
+        "look at a blood smear before using MPV",
+    )
+    return (flag,)
+
+
+def _absent(code: str, flags: tuple[str, ...]) -> Measurement:
+    return Measurement(code, None, _UNITS[code], None, None, "calculated", flags)
+
+
+def _measurement(
+    code: str, found: Estimate, flags: tuple[str, ...], factor: float = 1.0
+) -> Measurement:
+    value, low, high = (factor * v for v in (found.value, found.low, found.high))
+    return Measurement(code, value, _UNITS[code], low, high, "calculated", flags)
+
+
+def _product(
+    code: str, count: Measurement, found: Estimate, factor: float, flags: tuple[str, ...]
+) -> Measurement:
+    """Count times mean; the uncertainties of the two are independent."""
+    if not count.value or count.low is None or count.high is None:
+        return _absent(code, flags)
+    counting = min((count.high - count.low) / (2 * Z95 * count.value), 1.0)
+    shape = math.log(found.high / found.value) / Z95
+    both = Estimate.of(count.value * found.value, counting**2 + shape**2)
+    return _measurement(code, both, flags, factor)
