@@ -49,20 +49,22 @@ def reestimate(
     if events == 0:
         return posterior, training_priors
     open_rows = np.flatnonzero(posterior.max(axis=1) < _CERTAIN)
-    uncertain = posterior[open_rows].astype(np.float64)
-    settled = posterior.sum(axis=0, dtype=np.float64) - uncertain.sum(axis=0)
+    # One contiguous row a class: the inner loop then runs over events, not over three classes.
+    uncertain = np.ascontiguousarray(posterior[open_rows].T)
+    settled = posterior.sum(axis=0, dtype=np.float64) - uncertain.sum(axis=1, dtype=np.float64)
     priors = _bounded(posterior.mean(axis=0, dtype=np.float64), training_priors)
     adapted = uncertain
     for _ in range(_ITERATIONS):
-        adapted = uncertain * (priors / training_priors)
-        adapted /= adapted.sum(axis=1, keepdims=True)
-        updated = _bounded((settled + adapted.sum(axis=0)) / events, training_priors)
+        adapted = uncertain * (priors / training_priors).astype(np.float32)[:, None]
+        adapted /= adapted.sum(axis=0)
+        found = adapted.sum(axis=1, dtype=np.float64)
+        updated = _bounded((settled + found) / events, training_priors)
         change = float(np.abs(updated - priors).max())
         priors = updated
         if change < _TOLERANCE:
             break
     result = posterior.copy()
-    result[open_rows] = adapted
+    result[open_rows] = adapted.T
     return result, priors
 
 
