@@ -25,12 +25,12 @@ from edge_daemon.classify.explanation import (
     describe,
 )
 from edge_daemon.classify.shapley import by_channel, by_group, mean_and_error
-from edge_daemon.classify.thresholds import Turns, find_turns, multiples
+from edge_daemon.classify.thresholds import Turns, find_turns, over_reference
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CELL_CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -166,16 +166,17 @@ class _Explainer:
         code = int(self._codes[event])
         cell = self._model.signals[event : event + 1]
         posterior = self._model.posterior(cell)[0]
+        multiples = self._by_channel(cell[0] / self._reference)
         attributions = self._attributions(cell, code)
         thresholds = self._thresholds(cell)
         return CellExplanation(
             event=event,
             called=CELL_CLASSES[code],
             posterior=dict(zip(CELL_CLASSES, posterior.tolist(), strict=True)),
-            multiples=self._by_channel(cell[0] / self._reference),
+            multiples=multiples,
             attributions=attributions,
             thresholds=thresholds,
-            sentence=describe(CELL_CLASSES[code], attributions[0], thresholds),
+            sentence=describe(CELL_CLASSES[code], attributions[0], multiples, thresholds),
         )
 
     def _rng(self, *stream: int) -> np.random.Generator:
@@ -220,48 +221,60 @@ class _Explainer:
     def _typical(self, members: NDArray[np.int64]) -> int:
         """Event nearest to the middle of a class, in log signals over their spread."""
         members = members[:_NEAR_MIDDLE]
-        logs = np.log(multiples(self._model.signals[members], self._reference))
+        logs = np.log(over_reference(self._model.signals[members], self._reference))
         distance = np.abs(logs - np.median(logs, axis=0))
         spread = np.maximum(np.median(distance, axis=0), 1e-6)
         return int(members[np.argmin((distance / spread).sum(axis=1))])
 
-    def _turns(self, cells: NDArray[np.float32]) -> list[tuple[str, str, Turns]]:
-        """Detector, leading channel and turns of every detector."""
-        found = []
-        for detector, columns in self._detectors.items():
+    def _signals(self) -> Iterator[tuple[str, list[int]]]:
+        """Name each signal that is changed as one, with its columns, the leading one first."""
+        place = {name: index for index, name in enumerate(self._model.channels)}
+        everything = []
+        for detector in self._detectors:
             # Area leads: it sums the whole pulse, and is what the field plots.
-            order = {f"{detector}.A": 0, f"{detector}.H": 1}
-            names = self._model.channels
-            scaled = sorted(
-                (c for c in columns if names[c] in order), key=lambda c: order[names[c]]
-            )
-            if scaled:
-                turns = find_turns(self._model, cells, self._reference, scaled)
-                found.append((detector, names[scaled[0]], turns))
+            columns = [place[c] for c in (f"{detector}.A", f"{detector}.H") if c in place]
+            everything += columns
+            if columns:
+                yield detector, columns
+        if everything:
+            yield "all", everything
+        widths = [index for name, index in place.items() if name.endswith(".W")]
+        if widths:
+            yield "width", widths
+
+    def _turns(self, cells: NDArray[np.float32]) -> list[tuple[str, str, Turns]]:
+        """Signal, leading channel and turns of every signal."""
+        found = []
+        for signal, columns in self._signals():
+            turns = find_turns(self._model, cells, self._reference, columns)
+            if signal == "all":  # its detectors have no level in common but the cell's own
+                own = turns.multiple / turns.start[:, None]
+                turns = Turns(np.ones_like(turns.start), own, turns.becomes)
+            found.append((signal, self._model.channels[columns[0]], turns))
         return found
 
     def _thresholds(self, cell: NDArray[np.float32]) -> tuple[Threshold, ...]:
         return tuple(
             Threshold(
-                detector=detector,
+                signal=signal,
                 channel=channel,
                 multiple=float(turns.start[0]),
                 below=_turn(turns, 0),
                 above=_turn(turns, 1),
             )
-            for detector, channel, turns in self._turns(cell)
+            for signal, channel, turns in self._turns(cell)
         )
 
     def _spreads(self, cells: NDArray[np.float32]) -> tuple[Spread, ...]:
         found = []
-        for detector, _, turns in self._turns(cells):
+        for signal, _, turns in self._turns(cells):
             for column, side in enumerate(_SIDES):
                 levels = turns.multiple[:, column]
                 levels = levels[np.isfinite(levels)]
                 if len(levels):
                     low, median, high = np.quantile(levels, (0.1, 0.5, 0.9)).tolist()
                     share = len(levels) / len(cells)
-                    found.append(Spread(detector, side, share, median, low, high))
+                    found.append(Spread(signal, side, share, median, low, high))
         return tuple(found)
 
 

@@ -31,6 +31,7 @@ DETECTOR_NAMES: Final = {
 _MAIN_SHARE: Final = 1 / 3  # of the largest value, from which a detector is named as a cause too
 _MOST_CAUSES: Final = 3
 _MOST_THRESHOLDS: Final = 3
+_TOGETHER: Final = ("all", "width")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Turn:
     Attributes
     ----------
     multiple
-        Of the run's red-cell median.
+        Of the run's red-cell median, except as `Threshold` says.
     becomes
         What the cell would have been called.
     """
@@ -95,22 +96,24 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Smallest changes of one detector's signal that change a cell's call.
-
-    Height and area are scaled together; width and the other detectors stay.
+    """Smallest changes of one signal that change a cell's call; every other signal stays.
 
     Attributes
     ----------
-    detector, channel
-        The detector, and the channel whose level is given.
+    signal
+        A detector, whose height and area are scaled together; ``all`` detectors together, as in
+        a larger or smaller cell; or ``width``, that of all detectors, as in a longer one.
+    channel
+        The channel whose level is given.
     multiple
-        The cell's own level, in red-cell medians.
+        The cell's own level, in red-cell medians. ``all`` signals have no common level: theirs
+        is 1, and changes are multiples of the cell's own signals.
     below, above
-        None: no change in that direction, down to a hundredth or up to a hundredfold of the
-        median, changes the call.
+        None: no change in that direction, between a thousandth and a hundred times the median,
+        changes the call.
     """
 
-    detector: str
+    signal: str
     channel: str
     multiple: float
     below: Turn | None
@@ -134,7 +137,7 @@ class CellExplanation:
     attributions
         For the log-odds of the called class.
     thresholds
-        One for each detector.
+        One for each detector, for all of them together, and for the pulse width.
     sentence
         The same in words.
     """
@@ -154,19 +157,19 @@ class CellExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How a detector's threshold lies in the explained cells of one class.
+    """How a signal's threshold lies in the explained cells of one class.
 
     Attributes
     ----------
-    detector, side
-        Whether the signal is lowered or raised.
+    signal, side
+        As in `Threshold`; whether the signal is lowered or raised.
     share
         Part of the cells whose call changes at all.
     median, low, high
-        Of their thresholds, in red-cell medians; `low` and `high` hold the middle 80 %.
+        Of their thresholds, as in `Turn`; `low` and `high` hold the middle 80 %.
     """
 
-    detector: str
+    signal: str
     side: Side
     share: float
     median: float
@@ -232,30 +235,45 @@ class Explanation:
 
 
 def level(multiple: float) -> str:
-    """Write a multiple with two significant digits, as far as a person can use them."""
-    if multiple < 0.0095:
-        return "under 0.01 ×"
-    if multiple >= 9.95:
-        return f"{multiple:.0f} ×"
-    decimals = 1 if multiple >= 0.995 else 2
+    """Write a multiple with the digits a person can use."""
+    if multiple < 0.00105:
+        return "under 0.001 ×"
+    decimals = 3 if multiple < 0.0095 else 2 if multiple < 1.95 else 1 if multiple < 9.95 else 0
     return f"{multiple:.{decimals}f} ×"
 
 
-def describe(called: CellClass, attribution: Attribution, thresholds: tuple[Threshold, ...]) -> str:
-    """Say in one sentence what made a call and what would have changed it."""
-    causes = _causes(called, attribution, thresholds)
+def describe(
+    called: CellClass,
+    attribution: Attribution,
+    multiples: Mapping[str, float],
+    thresholds: tuple[Threshold, ...],
+) -> str:
+    """Say in one sentence what made a call and what would have changed it.
+
+    Parameters
+    ----------
+    called
+        The call.
+    attribution
+        Against the most telling background.
+    multiples
+        Channels over the red-cell median.
+    thresholds
+        Of every signal.
+    """
     if called == "pure_rbc":
-        levels = ", ".join(f"{t.channel} {level(t.multiple)}" for t in causes)
+        singles = [t for t in thresholds if t.signal not in _TOGETHER]
+        levels = ", ".join(f"{t.channel} {level(t.multiple)}" for t in singles)
         cause = f"its signals are near the red-cell median ({levels})"
     else:
-        parts = [f"{t.channel} is {level(t.multiple)}" for t in causes]
+        parts = [f"{c} is {level(multiples[c])}" for c in _main_channels(attribution)]
         cause = f"{_joined(parts)} the red-cell median"
     text = f"Called {CALL_NAMES[called]} because {cause}; "
-    turns = nearest_turns(causes) or nearest_turns(thresholds)
+    turns = telling_turns(called, attribution, thresholds)
     if not turns:
         return f"{text}no change of one signal alone would have changed the call."
     shown = [
-        f"with {t.channel} {side} {level(turn.multiple)} it would have been called "
+        f"with {_beyond(t, side, turn.multiple)} it would have been called "
         f"{CALL_NAMES[turn.becomes]}"
         for t, side, turn in turns[: _MOST_THRESHOLDS if called == "pure_rbc" else 1]
     ]
@@ -265,20 +283,38 @@ def describe(called: CellClass, attribution: Attribution, thresholds: tuple[Thre
 def limits(part: ClassExplanation) -> str:
     """Say where the typical cell's nearest threshold lies in the drawn cells; may be empty."""
     cell = part.typical
-    causes = _causes(cell.called, cell.attributions[0], cell.thresholds)
-    turns = nearest_turns(causes) or nearest_turns(cell.thresholds)
+    turns = telling_turns(cell.called, cell.attributions[0], cell.thresholds)
     for spread in part.spreads:
-        if turns and (spread.detector, spread.side) == (turns[0][0].detector, turns[0][1]):
+        if turns and (spread.signal, spread.side) == (turns[0][0].signal, turns[0][1]):
+            threshold, side, _ = turns[0]
+            changed = _beyond(threshold, side, spread.median)
+            bounds = sorted(_shown(threshold, side, bound) for bound in (spread.low, spread.high))
             return (
                 f"In {round(spread.share * part.explained)} of {part.explained} such cells the "
-                f"call changes with {turns[0][0].channel} {spread.side} {level(spread.median)} "
-                f"(median; middle 80 %: {level(spread.low)} to {level(spread.high)})."
+                f"call changes with {changed} (median; middle 80 %: {level(bounds[0])} to "
+                f"{level(bounds[1])})."
             )
     return ""
 
 
-def nearest_turns(thresholds: Sequence[Threshold]) -> list[tuple[Threshold, Side, Turn]]:
-    """List changes of call, the smallest relative change of a signal first."""
+def telling_turns(
+    called: CellClass, attribution: Attribution, thresholds: Sequence[Threshold]
+) -> list[tuple[Threshold, Side, Turn]]:
+    """Order changes of call by what made it, the smallest relative change first.
+
+    One detector that made the call alone is judged alone; if several did, changing them together
+    may be the smaller change. Other signals count only where these change nothing.
+    """
+    main = _main_channels(attribution)
+    signals = {"width" if c.endswith(".W") else c.partition(".")[0] for c in main}
+    if len(signals) > 1 or called == "pure_rbc":
+        signals |= {"all"}
+    if called == "pure_rbc":
+        signals = {t.signal for t in thresholds}
+    return _nearest([t for t in thresholds if t.signal in signals]) or _nearest(thresholds)
+
+
+def _nearest(thresholds: Sequence[Threshold]) -> list[tuple[Threshold, Side, Turn]]:
     sides: tuple[Side, Side] = ("below", "above")
     found = [
         (max(t.multiple, turn.multiple) / min(t.multiple, turn.multiple), t, side, turn)
@@ -289,17 +325,36 @@ def nearest_turns(thresholds: Sequence[Threshold]) -> list[tuple[Threshold, Side
     return [(t, side, turn) for _, t, side, turn in sorted(found, key=lambda item: item[0])]
 
 
-def _causes(
-    called: CellClass, attribution: Attribution, thresholds: tuple[Threshold, ...]
-) -> list[Threshold]:
-    """Detectors that speak for the call, strongest first; for a pure red cell all of them."""
-    if called == "pure_rbc":
-        return list(thresholds)
+def _beyond(threshold: Threshold, side: Side, multiple: float) -> str:
+    """Say the changed signal, e.g. ``FL.A below 2.3 ×``."""
+    shown = level(_shown(threshold, side, multiple))
+    if threshold.signal == "all":
+        return f"all signals {shown} {'larger' if side == 'above' else 'smaller'}"
+    name = "pulse width" if threshold.signal == "width" else threshold.channel
+    return f"{name} {side} {shown}"
+
+
+def _shown(threshold: Threshold, side: Side, multiple: float) -> float:
+    """Nobody thinks in "0.4 × larger"."""
+    return 1 / multiple if threshold.signal == "all" and side == "below" else multiple
+
+
+def _main_channels(attribution: Attribution) -> list[str]:
+    """Channels that speak for the call, one of each detector; always at least one.
+
+    Height and area say nearly the same, so area stands for both unless width outweighs them.
+    """
     ranked = sorted(attribution.detectors, key=lambda c: c.value, reverse=True)
     least = max(_MAIN_SHARE * ranked[0].value, 0.0)
     named = [c.name for c in ranked[:_MOST_CAUSES] if c is ranked[0] or c.value >= least]
-    by_detector = {t.detector: t for t in thresholds}
-    return [by_detector[name] for name in named if name in by_detector]
+    values = {c.name: c.value for c in attribution.channels}
+    channels = []
+    for name in named:
+        levels = [c for c in (f"{name}.A", f"{name}.H") if c in values]
+        width = f"{name}.W"
+        longer = width in values and values[width] > sum(values[c] for c in levels)
+        channels.append(width if longer or not levels else levels[0])
+    return channels
 
 
 def _joined(parts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""How far one detector's signal would have to move for a cell to be called something else."""
+"""How far one signal would have to move for a cell to be called something else."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 FLOOR: Final = 1e-3
 """Multiple of the red-cell median below which a signal counts as this much."""
 
-_LOW, _HIGH, _STEPS = 1e-2, 1e2, 54  # four steps to a factor of two
+_HIGH, _STEPS = 1e2, 67  # four steps to a factor of two
 _BISECTIONS = 12  # 1.19 ** (1 / 2 ** 12): far below what is printed
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Where the calls of some cells change as one detector is scaled; NaN and -1: nowhere.
+    """Where the calls of some cells change as one signal is scaled; NaN and -1: nowhere.
 
     Attributes
     ----------
     start
-        float64 ``(cells,)``: the detector's own level, in red-cell medians.
+        float64 ``(cells,)``: the signal's own level, in red-cell medians.
     multiple
         float64 ``(cells, 2)``: nearest level below and above at which the call changes.
     becomes
@@ -40,7 +40,9 @@ class Turns:
     becomes: NDArray[np.int64]
 
 
-def multiples(signals: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+def over_reference(
+    signals: NDArray[np.float32], reference: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Signals over the red-cell median, at least `FLOOR`."""
     result: NDArray[np.float64] = np.maximum(signals.astype(np.float64) / reference, FLOOR)
     return result
@@ -52,7 +54,7 @@ def find_turns(
     reference: NDArray[np.float32],
     columns: Sequence[int],
 ) -> Turns:
-    """Search along one detector, up and down from each cell, in a hundredth to a hundredfold.
+    """Search along one signal, up and down from each cell, from `FLOOR` to a hundredfold.
 
     Parameters
     ----------
@@ -63,11 +65,12 @@ def find_turns(
     reference
         float32 ``(channels,)``: the run's red-cell median.
     columns
-        Channels that are scaled together; the first one gives the level. Width is not among
-        them: a brighter cell gives a higher pulse of the same length.
+        Channels that are scaled together; the first one gives the level. Height and area of a
+        detector belong together and width to neither: a brighter cell gives a higher pulse of
+        the same length.
     """
     columns = list(columns)
-    own = multiples(cells, reference)[:, columns]
+    own = over_reference(cells, reference)[:, columns]
     start = own[:, 0]
 
     def called(index: NDArray[np.int64], level: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -76,7 +79,7 @@ def find_turns(
         codes: NDArray[np.int64] = model.posterior(changed).argmax(axis=1)
         return codes
 
-    grid = np.geomspace(_LOW, _HIGH, _STEPS)
+    grid = np.geomspace(FLOOR, _HIGH, _STEPS)
     everyone = np.arange(len(cells))
     present = model.posterior(cells).argmax(axis=1)
     codes = called(np.repeat(everyone, _STEPS), np.tile(grid, len(cells)))

@@ -19,7 +19,7 @@ from edge_daemon import errors
 from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.classify.explanation import Attribution, CellExplanation, Explanation
@@ -143,31 +143,42 @@ def _make_again(
 def _profile(run: Mapping[str, Any], plan: Plan) -> Profile:
     from edge_daemon.decode.registry import Registry
 
-    profile = Registry.load(plan.profile_dirs).profiles.get(run["profile"])
-    _must_be_the_same(run, "profile", None if profile is None else profile.sha256)
-    assert profile is not None
+    registry = Registry.load(plan.profile_dirs)
+    profile = registry.profiles.get(run["profile"])
+    if profile is None:
+        raise _gone(run, "profile", registry.problems)
+    _must_be_the_same(run, "profile", profile.sha256)
     return profile
 
 
 def _bundle(run: Mapping[str, Any], plan: Plan) -> Bundle:
     from edge_daemon.classify.bundle import BundleShelf
 
-    bundle = BundleShelf.load(plan.model_dirs).bundles.get(run["model"])
-    _must_be_the_same(run, "model", None if bundle is None else bundle.manifest_sha256)
-    assert bundle is not None
+    shelf = BundleShelf.load(plan.model_dirs)
+    bundle = shelf.bundles.get(run["model"])
+    if bundle is None:
+        raise _gone(run, "model", shelf.problems)
+    _must_be_the_same(run, "model", bundle.manifest_sha256)
     return bundle
 
 
-def _must_be_the_same(run: Mapping[str, Any], what: str, found: str | None) -> None:
-    name, expected = run[what], run[f"{what}_sha256"]
-    if found is None:
-        raise errors.EdgeError(
-            f"{what} {name}, which made run {run['id']}, is not on this box or not usable",
-            action=_RESTORE,
-        )
+def _gone(
+    run: Mapping[str, Any], what: str, problems: Sequence[errors.EdgeError]
+) -> errors.EdgeError:
+    """Say that it is absent, with the problems of those that are there and cannot be used."""
+    unusable = "".join(f"; {problem.message}" for problem in problems)
+    return errors.EdgeError(
+        f"{what} {run[what]}, which made run {run['id']}, is not on this box or not usable"
+        f"{unusable}",
+        action=_RESTORE,
+    )
+
+
+def _must_be_the_same(run: Mapping[str, Any], what: str, found: str) -> None:
+    expected = run[f"{what}_sha256"]
     if found != expected:
         raise errors.EdgeError(
-            f"{what} {name} is not the one that made run {run['id']}: expected SHA-256 "
+            f"{what} {run[what]} is not the one that made run {run['id']}: expected SHA-256 "
             f"{expected}, found {found}",
             action=_RESTORE,
         )

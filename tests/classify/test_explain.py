@@ -15,6 +15,7 @@ from edge_daemon.classify.explain import MIN_CELLS, explain, explain_cell
 from edge_daemon.classify.explanation import (
     Attribution,
     Contribution,
+    Spread,
     Threshold,
     Turn,
     describe,
@@ -23,7 +24,7 @@ from edge_daemon.classify.explanation import (
 )
 from edge_daemon.classify.runtime import Classifier
 from edge_daemon.classify.shapley import by_channel, by_group, mean_and_error
-from edge_daemon.classify.thresholds import find_turns, multiples
+from edge_daemon.classify.thresholds import find_turns, over_reference
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CELL_CLASSES, CellCalls
 
@@ -301,7 +302,7 @@ def test_call_changes_at_the_threshold_and_not_before(run, model, reference, det
     cells = np.concatenate([batch.signals[calls.codes == code][:6] for code in range(5)])
     own = np.repeat(np.arange(5), 6)
     turns = find_turns(model, cells, reference, columns)
-    start = multiples(cells, reference)[:, columns[0]]
+    start = over_reference(cells, reference)[:, columns[0]]
     np.testing.assert_allclose(turns.start, start)
 
     def called(index, level):
@@ -454,10 +455,13 @@ def test_event_that_is_not_there_is_refused(run, bundle, event):
     [
         (4.12, "4.1 ×"),
         (0.0231, "0.02 ×"),
-        (0.004, "under 0.01 ×"),
+        (0.0042, "0.004 ×"),
+        (0.001, "under 0.001 ×"),
+        (-0.3, "under 0.001 ×"),
         (12.3, "12 ×"),
         (9.96, "10 ×"),
-        (0.996, "1.0 ×"),
+        (1.25, "1.25 ×"),
+        (1.96, "2.0 ×"),
         (0.0096, "0.01 ×"),
     ],
 )
@@ -465,29 +469,78 @@ def test_levels_have_the_digits_a_person_can_use(multiple, text):
     assert level(multiple) == text
 
 
-def attribution(**values):
-    parts = tuple(Contribution(name, value, 0.1) for name, value in values.items())
-    return Attribution("red_cells", -9.0, 4.0, parts, ())
+def attribution(channels=None, **values):
+    """Attribution whose channels are the areas, unless given."""
+    channels = channels or {f"{name}.A": value for name, value in values.items()}
+    detectors, parts = (
+        tuple(Contribution(name, value, 0.1) for name, value in found.items())
+        for found in (values, channels)
+    )
+    return Attribution("red_cells", -9.0, 4.0, detectors, parts)
 
 
-def threshold(detector, multiple, below=None, above=None):
-    return Threshold(detector, f"{detector}.A", multiple, below, above)
+def threshold(signal, multiple, below=None, above=None):
+    channel = {"all": "LA.A", "width": "LA.W"}.get(signal, f"{signal}.A")
+    return Threshold(signal, channel, multiple, below, above)
 
 
 def test_sentence_names_cause_and_smallest_change():
     thresholds = (
         threshold("LA", 1.1, above=Turn(1.2, "clumped_rbc")),
         threshold("FL", 4.1, below=Turn(2.3, "pure_rbc"), above=Turn(60.0, "other")),
+        threshold("all", 1.0, below=Turn(0.9, "platelet")),
     )
-    assert describe("reticulocyte", attribution(LA=0.2, FL=11.0), thresholds) == (
+    text = describe("reticulocyte", attribution(LA=0.2, FL=11.0), {"FL.A": 4.1}, thresholds)
+    assert text == (
         "Called reticulocyte because FL.A is 4.1 × the red-cell median; with FL.A below 2.3 × it "
         "would have been called pure red cell."
     )
 
 
+def test_several_causes_may_change_together():
+    thresholds = (
+        threshold("LA", 0.02, above=Turn(2.0, "pure_rbc")),
+        threshold("EXT", 0.04),
+        threshold("all", 1.0, below=Turn(0.25, "other"), above=Turn(6.0, "pure_rbc")),
+    )
+    found = attribution(LA=5.0, EXT=4.0)
+    assert describe("platelet", found, {"LA.A": 0.02, "EXT.A": 0.04}, thresholds) == (
+        "Called platelet because LA.A is 0.02 × and EXT.A is 0.04 × the red-cell median; with all "
+        "signals 4.0 × smaller it would have been called other event."
+    )
+
+
+def test_long_pulse_is_a_cause_of_its_own():
+    thresholds = (
+        threshold("HA", 1.9, above=Turn(2.0, "clumped_rbc")),
+        threshold("width", 1.5, below=Turn(1.24, "pure_rbc")),
+    )
+    found = attribution({"HA.H": 0.5, "HA.A": 1.0, "HA.W": 3.0}, HA=4.5)
+    assert describe("other", found, {"HA.A": 1.9, "HA.W": 1.5}, thresholds) == (
+        "Called other event because HA.W is 1.50 × the red-cell median; with pulse width below "
+        "1.24 × it would have been called pure red cell."
+    )
+
+
+def test_pure_red_cell_is_near_the_median_and_has_three_ways_out():
+    turns = [Turn(m, c) for m, c in ((3.1, "reticulocyte"), (0.3, "platelet"), (5.0, "other"))]
+    thresholds = (
+        threshold("LA", 1.0, below=turns[1], above=turns[2]),
+        threshold("FL", 0.94, above=turns[0]),
+        threshold("width", 1.0, above=Turn(1.25, "other")),
+    )
+    assert describe("pure_rbc", attribution(LA=1.0, FL=2.0), {}, thresholds) == (
+        "Called pure red cell because its signals are near the red-cell median (LA.A 1.00 ×, FL.A "
+        "0.94 ×); with pulse width above 1.25 × it would have been called other event, with FL.A "
+        "above 3.1 × it would have been called reticulocyte and with LA.A below 0.30 × it would "
+        "have been called platelet."
+    )
+
+
 def test_sentence_falls_back_on_a_signal_that_was_no_cause():
     thresholds = (threshold("LA", 0.02), threshold("FL", 0.5, above=Turn(3.0, "other")))
-    assert describe("platelet", attribution(LA=9.0, FL=0.1), thresholds).endswith(
+    text = describe("platelet", attribution(LA=9.0, FL=0.1), {"LA.A": 0.02}, thresholds)
+    assert text.endswith(
         "because LA.A is 0.02 × the red-cell median; with FL.A above 3.0 × it would have been "
         "called other event."
     )
@@ -495,7 +548,8 @@ def test_sentence_falls_back_on_a_signal_that_was_no_cause():
 
 def test_sentence_says_when_no_single_signal_decides():
     thresholds = (threshold("LA", 0.02), threshold("EXT", 0.03), threshold("HA", 0.2))
-    assert describe("platelet", attribution(LA=9.0, EXT=7.0, HA=1.0), thresholds) == (
+    found = attribution(LA=9.0, EXT=7.0, HA=1.0)
+    assert describe("platelet", found, {"LA.A": 0.02, "EXT.A": 0.03}, thresholds) == (
         "Called platelet because LA.A is 0.02 × and EXT.A is 0.03 × the red-cell median; no change "
         "of one signal alone would have changed the call."
     )
@@ -503,5 +557,42 @@ def test_sentence_says_when_no_single_signal_decides():
 
 def test_call_against_every_detector_still_has_a_cause():
     thresholds = (threshold("LA", 0.9), threshold("FL", 1.1))
-    text = describe("other", attribution(LA=-2.0, FL=-0.5), thresholds)
-    assert text.startswith("Called other event because FL.A is 1.1 × the red-cell median;")
+    text = describe("other", attribution(LA=-2.0, FL=-0.5), {"FL.A": 1.1}, thresholds)
+    assert text.startswith("Called other event because FL.A is 1.10 × the red-cell median;")
+
+
+def test_limits_of_all_signals_are_factors(explanation):
+    clumps = next(c for c in explanation.classes if c.name == "clumped_rbc")
+    part = dataclasses.replace(
+        clumps,
+        spreads=(Spread("all", "below", 0.5, 0.5, 0.25, 0.8),),
+        explained=20,
+        typical=dataclasses.replace(
+            clumps.typical, thresholds=(threshold("all", 1.0, below=Turn(0.6, "pure_rbc")),)
+        ),
+    )
+    assert limits(part) == (
+        "In 10 of 20 such cells the call changes with all signals 2.0 × smaller (median; middle "
+        "80 %: 1.25 × to 4.0 ×)."
+    )
+    assert limits(dataclasses.replace(part, spreads=())) == ""
+
+
+def test_all_signals_are_those_of_a_larger_cell(run, model, explanation):
+    """Scaling a whole cell by its stated factor changes the call, a little less does not."""
+    batch, _ = run
+    levels = [i for i, c in enumerate(batch.channels) if not c.endswith(".W")]
+    checked = 0
+    for part in explanation.classes:
+        found = next(t for t in part.typical.thresholds if t.signal == "all")
+        assert found.multiple == 1.0
+        for turn, inside in ((found.below, 1.001), (found.above, 0.999)):
+            if turn is None:
+                continue
+            cells = np.repeat(batch.signals[[part.typical.event]], 2, axis=0)
+            factors = np.array([turn.multiple / inside, turn.multiple * inside])
+            cells[:, levels] *= factors[:, None].astype(np.float32)
+            codes = model.posterior(cells).argmax(axis=1)
+            assert [CELL_CLASSES[c] for c in codes] == [turn.becomes, part.name]
+            checked += 1
+    assert checked >= 4
