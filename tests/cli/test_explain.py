@@ -1,4 +1,4 @@
-"""`edge-daemon explain` on stored runs of simulated captures and a bundle written by hand."""
+"""`edge-daemon explain` on stored runs of simulated captures."""
 
 import contextlib
 import hashlib
@@ -7,94 +7,38 @@ import re
 import shutil
 import sqlite3
 
-import numpy as np
 import pytest
+import tomlkit
 from click.testing import CliRunner
 
 from edge_daemon import errors
-from edge_daemon.classify.bundle import load_bundle
-from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.manifest import Identity, Inputs, Provenance, Uncertainty, Validity
+from edge_daemon.classify.bundle import BundleShelf, load_bundle
 from edge_daemon.cli.lazy import Entry, LazyGroup
 from edge_daemon.clock import SystemClock
 from edge_daemon.decode import decode
 from edge_daemon.decode.registry import Registry
 from edge_daemon.pipeline import process_files
 from edge_daemon.records import CELL_CLASSES, Classified, Decoded, RawCapture, SampleInfo
-from edge_daemon.resources import profiles_dir
+from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.simulator.cohort import sample
 from edge_daemon.store.writer import Store
-from edge_daemon.training.bundling import Recipe, write_bundle
-from edge_daemon.training.graphs import Head, Network
 from edge_daemon.workers import Plan
 
 CHANNELS = tuple(f"{d}.{f}" for d in ("LA", "HA", "EXT", "FL") for f in "HAW")
-READ = [CHANNELS.index(c) for c in ("LA.A", "HA.A", "EXT.A", "FL.A")]
-# Natural logarithm of areas over the red-cell peak: LA, HA, EXT, FL; stage-1 class; weight.
-POPULATIONS = (
-    ((0.0, 0.0, 0.0, 0.0), 0, 0.90),
-    ((0.1, 0.0, 0.0, 2.2), 0, 0.02),
-    ((0.9, 0.9, 0.9, 0.9), 0, 0.01),
-    ((-3.5, -2.5, -3.0, -0.5), 1, 0.05),
-    ((-5.5, -4.5, -5.5, -2.5), 2, 0.02),
-)
+MODEL = "elsewhere-1.0.0"
 
 
-def network(populations, spread):
-    """Latent = the four areas; head = one Gaussian for each population."""
-    split, merge = np.zeros((12, 8), np.float32), np.zeros((8, 4), np.float32)
-    for i, channel in enumerate(READ):
-        split[channel, 2 * i], split[channel, 2 * i + 1] = 1, -1
-        merge[2 * i, i], merge[2 * i + 1, i] = 1, -1
-    centres = np.array([centre for centre, _, _ in populations])
-    head = Head(
-        quadratic=np.full((4, len(centres)), -0.5 / spread**2, np.float32),
-        linear=(centres.T / spread**2).astype(np.float32),
-        constant=(-0.5 * (centres**2).sum(1) / spread**2).astype(np.float32),
-        student=None,
-        log_weight=np.log([w for _, _, w in populations]).astype(np.float32),
-        groups=np.eye(3, dtype=np.float32)[[g for _, g, _ in populations]],
-    )
-    return Network(
-        absolute=(),
-        shift=np.zeros(12, np.float32),
-        scale=np.full(12, 0.7, np.float32),
-        layers=[(split / 0.7, np.zeros(8, np.float32)), (merge, np.zeros(4, np.float32))],
-        head=head,
-    )
-
-
-def write_model(folder, signals, title="By hand"):
-    recipe = Recipe(
-        identity=Identity(name="explained", version="1.0.0", title=title),
-        validity=Validity(
-            profiles=["sim_optical4/1.0", "sim_optical4/2.0"], species=["dog", "cat", "horse"]
-        ),
-        inputs=Inputs(channels=list(CHANNELS), anchor="EXT.A", transform="log_over_red_cell_peak"),
-        uncertainty=Uncertainty(rbc=0.01, platelet=0.02, reticulocyte=0.05, clumped_rbc=0.1),
-        provenance=Provenance(
-            simulated=True,
-            captures=1,
-            cells=len(signals),
-            references_sha256=hashlib.sha256(b"").hexdigest(),
-            seed=0,
-            trained_with="by hand",
-            method="centres written down",
-        ),
-        stage1_priors=(0.93, 0.05, 0.02),
-        stage2_priors=(0.97, 0.02, 0.01),
-        coincidence_ul=1e-5,
-        card="# A bundle for tests\n",
-    )
-    stage2 = [(centre, group, w) for group, (centre, _, w) in enumerate(POPULATIONS[:3])]
-    networks = (network(POPULATIONS, 0.35), network(stage2, 0.25))
-    peak = red_cell_peak(signals, CHANNELS, "EXT.A")
-    return write_bundle(folder, networks, recipe, [(signals, peak)])
+def edit(model, **identity):
+    """Change the identity a bundle states about itself."""
+    manifest = model / "manifest.toml"
+    table = tomlkit.parse(manifest.read_text(encoding="utf-8"))
+    table["bundle"].update(identity)
+    manifest.write_text(tomlkit.dumps(table), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def capture():
-    return sample(0, events=4000, seed=9, species=("dog",), condition="healthy")
+    return sample(0, events=4000, seed=9, species=("dog",), condition="regenerative_anaemia")
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +53,9 @@ def site(tmp_path_factory, capture, batch):
     folder = tmp_path_factory.mktemp("site")
     (folder / "export").mkdir()
     (folder / "export" / capture.name).write_bytes(capture.data)
-    write_model(folder / "models" / "explained-1.0.0", batch.signals[:2000])
+    shipped = BundleShelf.load([models_dir()]).for_profile(batch.profile, "dog")
+    shutil.copytree(shipped.path, folder / "models" / MODEL)
+    edit(folder / "models" / MODEL, name="elsewhere", version="1.0.0")
     (folder / "config.toml").write_text(
         '[[source]]\nname = "a"\npath = "export"\n[models]\nextra_dirs = ["models"]\n'
     )
@@ -152,7 +98,7 @@ def test_says_what_made_the_calls(explain, site, batch):
     assert heading.startswith("Run 1, sample ")
     assert heading.endswith("4,000 events")
     assert "SIMULATED" in mark
-    assert made == f"Called by explained@1.0.0 through profile {batch.profile}"
+    assert made == f"Called by elsewhere@1.0.0 through profile {batch.profile}"
     assert re.search(r"Called reticulocyte because FL\.A is [\d.]+ × the red-cell median", out)
     assert re.search(r"with FL\.A below [\d.]+ × it would have been called pure red cell", out)
     assert "fluorescence: RNA dye" in out
@@ -168,7 +114,7 @@ def test_json_carries_the_origin_and_every_value(explain, site):
     assert found["run"] == 1
     assert found["simulated"] is True
     assert found["reproduced"] is True
-    assert found["model"] == "explained@1.0.0"
+    assert found["model"] == "elsewhere@1.0.0"
     retic = next(c for c in found["classes"] if c["name"] == "reticulocyte")
     values = {d["name"]: d["value"] for d in retic["attributions"][0]["detectors"]}
     assert max(values, key=values.get) == "FL"
@@ -219,25 +165,32 @@ def test_unknown_run_is_not_found(explain, site):
 
 
 def test_model_that_is_gone_is_named(explain, own):
-    shutil.rmtree(own / "models" / "explained-1.0.0")
+    shutil.rmtree(own / "models" / MODEL)
     code, out, err = explain(own, 1)
     assert (code, out) == (errors.EXIT_FAILED, "")
-    assert "model explained@1.0.0, which made run 1, is not on this box" in err
+    assert "model elsewhere@1.0.0, which made run 1, is not on this box" in err
     assert "→ " in err
+
+
+def test_model_that_cannot_be_used_says_why(explain, own):
+    (own / "models" / MODEL / "stage1.onnx").write_bytes(b"damaged")
+    code, _, err = explain(own, 1)
+    assert code == errors.EXIT_FAILED
+    assert "stage1.onnx: expected" in err
 
 
 def test_without_configuration_only_shipped_models_are_searched(explain, own):
     code, _, err = explain(own, 1, config="absent.toml")
     assert code == errors.EXIT_FAILED
-    assert "explained@1.0.0" in err
+    assert "elsewhere@1.0.0" in err
 
 
-def test_other_model_of_the_same_name_and_version_is_refused(explain, own, batch):
-    shutil.rmtree(own / "models" / "explained-1.0.0")
-    other = write_model(own / "models" / "explained-1.0.0", batch.signals[:500], title="Another")
+def test_other_model_of_the_same_name_and_version_is_refused(explain, own):
+    edit(own / "models" / MODEL, title="Another")
+    other = load_bundle(own / "models" / MODEL)
     code, out, err = explain(own, 1)
     assert (code, out) == (errors.EXIT_FAILED, "")
-    assert "model explained@1.0.0 is not the one that made run 1" in err
+    assert "model elsewhere@1.0.0 is not the one that made run 1" in err
     assert other.manifest_sha256 in err
 
 
@@ -247,7 +200,7 @@ def store_run(own, capture, batch):
 
     def store(profile=batch.profile, profile_sha256=None, counts=(4000, 0, 0, 0, 0)):
         known = Registry.load([profiles_dir()]).get(batch.profile)
-        bundle = load_bundle(own / "models" / "explained-1.0.0")
+        bundle = load_bundle(own / "models" / MODEL)
         digest = hashlib.sha256(capture.data).hexdigest()
         decoded = Decoded(
             profile, profile_sha256 or known.sha256, 4000, CHANNELS, SampleInfo(sample_id="S2")
