@@ -55,6 +55,15 @@ class Estimate:
         factor = math.exp(Z95 * math.sqrt(variance))
         return cls(value, value / factor, value * factor)
 
+    @property
+    def variance(self) -> float:
+        """Relative variance."""
+        return (math.log(self.high / self.value) / Z95) ** 2
+
+    def doubted(self, variance: float) -> Estimate:
+        """Add relative variance from another cause."""
+        return Estimate.of(self.value, self.variance + variance)
+
     def narrowed(self, noise: float) -> Estimate:
         """Take a broadening off a width, in quadrature and down to zero."""
         return Estimate(

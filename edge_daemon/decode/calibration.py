@@ -32,9 +32,13 @@ _AXES: Final = {
 }
 PHYSICS: Final = "physics"
 """Array of the table's file that states what it was computed for (`Calibration.physics`)."""
+_UNREADABLE: Final = (
+    ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy and zipfile raise for bytes that are no archive, torn, encrypted or of objects."""
 
 
-class TableError(ValueError):
+class TableError(Exception):
     """The table's file is not what the profile says; the text says what was expected."""
 
 
@@ -99,13 +103,19 @@ def _verified(settings: Calibration, folder: Path) -> bytes:
 
 def _load(data: bytes) -> Arrays:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            # A single array has no names.
-            names = set(archive.files) if isinstance(archive, np.lib.npyio.NpzFile) else set()
-            wanted = names & {PHYSICS, *_AXES, *(axis for axes in _AXES.values() for axis in axes)}
-            return {name: archive[name].astype(np.float64) for name in sorted(wanted)}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        return _arrays(data)
+    except _UNREADABLE as error:
         raise TableError(f"the table is not a file of named arrays (npz): {error}") from error
+
+
+def _arrays(data: bytes) -> Arrays:
+    wanted = sorted({PHYSICS, *_AXES, *(axis for axes in _AXES.values() for axis in axes)})
+    archive = np.load(io.BytesIO(data), allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise TableError("the table is one array, expected a file of named arrays (npz)")
+    with archive:
+        found = {name: np.asarray(archive[name]) for name in wanted if name in archive.files}
+    return {name: values.astype(np.float64) for name, values in found.items()}
 
 
 def _check_table(arrays: Arrays, name: str, axes: tuple[str, str]) -> None:
