@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_daemon import errors, resources
-from edge_daemon.cli import output
+from edge_daemon.cli import options, output
 from edge_daemon.cli.options import data_dir_option, json_option
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _profiles = click.option(
     multiple=True,
     type=_FOLDER,
     metavar="DIR",
-    help="Folder of instrument profiles besides the shipped ones; may be repeated.",
+    help="Also the profiles of this folder; may be repeated.",
 )
 
 
@@ -46,13 +46,17 @@ def model() -> None:
 @data_dir_option
 @json_option
 def list_bundles(data_dir: Path, as_json: bool) -> int:
-    """List the shipped bundles and those of the data folder; broken ones with their reason.
+    """List the shipped, configured and stored bundles; broken ones with their reason.
+
+    Stored are those in the data folder's ``models``.
 
     Exit code 3 when a bundle is broken.
     """
     from edge_daemon.classify.bundle import BundleShelf
 
-    shelf = BundleShelf.load([resources.models_dir(), data_dir / "models"])
+    settings = options.box_settings()
+    configured = settings.models.extra_dirs if settings else ()
+    shelf = BundleShelf.load([resources.models_dir(), *configured, data_dir / "models"])
     records = [_describe(bundle) for bundle in shelf.bundles.values()]
     records += [
         {"bundle": problem.file, "status": "broken", "reason": problem.message}
@@ -212,7 +216,12 @@ def _need_training_extra() -> None:
 def _registry(directories: tuple[Path, ...]) -> Registry:
     from edge_daemon.decode import Registry
 
-    return Registry.load([resources.profiles_dir(), *directories])
+    settings = options.box_settings()
+    configured = settings.profiles.extra_dirs if settings else ()
+    registry = Registry.load([resources.profiles_dir(), *configured, *directories])
+    for problem in registry.problems:
+        output.say(f"left out: {problem.message}\n→ {problem.action}")
+    return registry
 
 
 @contextlib.contextmanager

@@ -41,6 +41,19 @@ def test_list_shows_a_broken_bundle_with_its_reason(run, tmp_path, trained):
     assert "stage2.onnx" in result.stderr
 
 
+def test_list_follows_the_boxs_configuration(run, tmp_path, trained, monkeypatch):
+    shutil.copytree(trained.path, tmp_path / "more" / "brief")
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[[source]]\nname = "a"\npath = "{tmp_path}"\n'
+        f'[models]\nextra_dirs = ["{tmp_path / "more"}"]\n'
+    )
+    monkeypatch.setenv("EDGE_DAEMON_CONFIG", str(config))
+    result = run("model", "list", "--json", "--data-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "brief@0.0.1" in {r["bundle"] for r in json.loads(result.stdout)}
+
+
 def test_verify_passes_the_shipped_bundles(run):
     result = run("model", "verify")
     assert result.exit_code == 0
