@@ -54,7 +54,7 @@ _RESTORE: Final = (
     default=options.DEFAULT_CONFIG,
     show_default=True,
     show_envvar=True,
-    help="Configuration that names further profile and model folders, where it exists.",
+    help="Configuration that names further profile and model folders.",
 )
 @options.data_dir_option
 @options.json_option
@@ -112,8 +112,8 @@ def _find(data_dir: Path, key: str) -> Record:
 
 
 def _plan(config_file: Path) -> Plan:
-    """Folders the service finds profiles and models in."""
-    if not config_file.is_file():
+    """Folders the service finds profiles and models in; a box without a service has no file."""
+    if config_file == options.DEFAULT_CONFIG and not config_file.is_file():
         from edge_daemon.pipeline import default_plan
 
         return default_plan()

@@ -78,7 +78,7 @@ def explain():
     group = LazyGroup({"Results": {"explain": Entry("explain:explain", "Explain.")}}, name="x")
 
     def run(site, *args, config="config.toml"):
-        given = ["--data-dir", site / "data", "--config", site / config]
+        given = ["--data-dir", site / "data", *(["--config", site / config] if config else [])]
         result = CliRunner().invoke(group, ["explain", *map(str, [*args, *given])])
         return result.exit_code, result.stdout, result.stderr
 
@@ -180,9 +180,15 @@ def test_model_that_cannot_be_used_says_why(explain, own):
 
 
 def test_without_configuration_only_shipped_models_are_searched(explain, own):
-    code, _, err = explain(own, 1, config="absent.toml")
+    code, _, err = explain(own, 1, config=None)
     assert code == errors.EXIT_FAILED
     assert "elsewhere@1.0.0" in err
+
+
+def test_configuration_that_is_not_there_is_said(explain, own):
+    code, _, err = explain(own, 1, config="absent.toml")
+    assert code == errors.EXIT_BAD_CONFIG
+    assert "absent.toml" in err
 
 
 def test_other_model_of_the_same_name_and_version_is_refused(explain, own):
