@@ -37,13 +37,15 @@ DISAGREEMENT: Final = 3.0
 REFUSED: Final = 5.0
 """The same, for red cells: beyond it the optics are others, and no index is reported."""
 
-_SINGLE_RED = [CELL_CLASSES.index("pure_rbc"), CELL_CLASSES.index("reticulocyte")]
+_PURE = CELL_CLASSES.index("pure_rbc")
+_RETIC = CELL_CLASSES.index("reticulocyte")
 _PLATELET = CELL_CLASSES.index("platelet")
 
 _UNITS: Final = {
     "HCT": "%", "HGB": "g/dL", "MCV": "fL", "MCH": "pg", "MCHC": "g/dL", "RDW": "%",
     "MPV": "fL", "PDW": "fL", "PCT": "%",
 }  # fmt: skip
+_NAMES: Final = {"red_cells": "red cells", "platelets": "platelets"}
 _RED: Final = ("HCT", "HGB", "MCV", "MCH", "MCHC", "RDW")
 _PLATELETS: Final = ("MPV", "PDW", "PCT")
 
@@ -102,14 +104,17 @@ def cell_indices(batch: CellBatch, calls: CellCalls, counted: Sequence[Measureme
 def _red_cells(
     batch: CellBatch, calibration: OpticalCalibration, calls: CellCalls, rbc: Measurement
 ) -> tuple[tuple[Measurement, ...], tuple[Flag, ...]]:
-    called = np.isin(calls.codes, _SINGLE_RED)
+    called = (calls.codes == _PURE) | (calls.codes == _RETIC)
     heights = _heights(batch, called)
     cells = invert(calibration).red_cells(heights[LA], heights[HA])
     inside = np.isfinite(cells.volume_fl)
-    refused = _refusal("red_cells", int(called.sum()), int(inside.sum()), MIN_RED_CELLS)
+    number = int(called.sum())
+    refused = _refusal("red_cells", number, int(inside.sum()), MIN_RED_CELLS)
     if refused is not None:
-        return tuple(_absent(code, (refused.code,)) for code in _RED), (refused,)
+        return _refused(_RED, refused)
     found = red_population(calibration, heights[:, inside], cells.take(inside))
+    if found is None:
+        return _refused(_RED, _off_grid("red_cells", number, number))
     flags = _extinction_flags(found.extinction)
     own = tuple(flag.code for flag in flags)
     if any(flag.severity == "invalid" for flag in flags):
@@ -132,10 +137,13 @@ def _platelets(
     heights = _heights(batch, called)
     volume = invert(calibration).platelet_volumes(heights[LA], calibration.platelet_index_step)
     inside = np.isfinite(volume)
-    refused = _refusal("platelets", int(called.sum()), int(inside.sum()), MIN_PLATELETS)
+    number = int(called.sum())
+    refused = _refusal("platelets", number, int(inside.sum()), MIN_PLATELETS)
     if refused is not None:
-        return tuple(_absent(code, (refused.code,)) for code in _PLATELETS), (refused,)
+        return _refused(_PLATELETS, refused)
     found = platelet_population(calibration, heights[:, inside], volume[inside])
+    if found is None:
+        return _refused(_PLATELETS, _off_grid("platelets", number, number))
     flags = _mid_angle_flags(found.mid_angle)
     own = tuple(flag.code for flag in flags)
     # Particles wrongly among the platelets, or missing, differ from them by about their volume.
@@ -151,39 +159,49 @@ def _platelets(
 def _heights(batch: CellBatch, called: NDArray[np.bool_]) -> Singles:
     """LA, HA and EXT heights ``(3, cells)`` of the called events whose heights were measured."""
     columns = [batch.channels.index(f"{detector}.H") for detector in ("LA", "HA", "EXT")]
-    measured = called & ~batch.saturated[:, columns].any(axis=1)
-    return np.ascontiguousarray(batch.signals[measured][:, columns].T)
+    measured = called.copy()
+    for column in columns:
+        measured &= ~batch.saturated[:, column]
+    events = np.flatnonzero(measured)
+    return np.stack([batch.signals[:, column].take(events) for column in columns])
 
 
 def _refusal(what: str, called: int, inside: int, fewest: int) -> Flag | None:
     """Say why a population cannot be described, if it cannot."""
-    name = what.replace("_", " ")
     if called < fewest:
         return Flag(
             f"{what}_too_few",
             "info",
-            f"{called} single {name} were seen; indices need {fewest}",
+            f"{called} single {_NAMES[what]} were seen; indices need {fewest}",
             "repeat with more events",
         )
     off = called - inside
-    if off > MAX_OFF_GRID * called:
-        return Flag(
-            f"{what}_off_grid",
-            "review",
-            f"{100 * off / called:.0f} % of the {name} scatter as no cell of the calibration does",
-            "run calibration particles; look at a blood smear",
-        )
-    return None
+    return _off_grid(what, off, called) if off > MAX_OFF_GRID * called else None
+
+
+def _off_grid(what: str, off: int, called: int) -> Flag:
+    return Flag(
+        f"{what}_off_grid",
+        "review",
+        f"{100 * off / called:.0f} % of the {_NAMES[what]} scatter as no cell of the calibration "
+        "does",
+        "run calibration particles; look at a blood smear",
+    )
+
+
+def _refused(
+    codes: tuple[str, ...], flag: Flag
+) -> tuple[tuple[Measurement, ...], tuple[Flag, ...]]:
+    return tuple(_absent(code, (flag.code,)) for code in codes), (flag,)
 
 
 def _extinction_flags(check: Check) -> tuple[Flag, ...]:
     """Two unknowns, three heights: the third tells whether the calibration still holds."""
-    missed = abs(check.deviation) / check.uncertainty
-    if missed <= DISAGREEMENT:
+    if not check.missed_by(DISAGREEMENT):
         return ()
     flag = Flag(
         "extinction_disagrees",
-        "review" if missed <= REFUSED else "invalid",
+        "invalid" if check.missed_by(REFUSED) else "review",
         f"the extinction of red cells is {100 * math.expm1(check.deviation):+.0f} % off what "
         "their scatter says: a detector's gain or the optics have moved",
         "run calibration particles; do not report indices until they agree",
@@ -192,7 +210,7 @@ def _extinction_flags(check: Check) -> tuple[Flag, ...]:
 
 
 def _mid_angle_flags(check: Check) -> tuple[Flag, ...]:
-    if abs(check.deviation) <= DISAGREEMENT * check.uncertainty:
+    if not check.missed_by(DISAGREEMENT):
         return ()
     flag = Flag(
         "platelet_scatter_disagrees",

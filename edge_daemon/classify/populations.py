@@ -34,10 +34,13 @@ PROBED: Final = 4096
 """Cells that sensitivities are computed from."""
 
 _PROBE: Final = 0.01
+_PROBES: Final = ((1.0 + _PROBE, 1.0), (1.0, 1.0 + _PROBE))
+"""Factors on the LA and the HA height."""
 _NO_WIDTH: Final = 1e-6
 _TINY: Final = 1e-6
 _AT_20_PERCENT: Final = math.sqrt(2.0 * math.log(5.0))
 """Standard deviations from the peak at which a normal density has fallen to 20 %."""
+_MEDIAN_VARIANCE: Final = math.pi / 2
 _SD_QUANTILES: Final = (0.1587, 0.5, 0.8413)
 
 
@@ -86,6 +89,18 @@ class Check:
     deviation: float
     uncertainty: float
 
+    @classmethod
+    def of(cls, measured: Singles, log_expected: Real, variance: float) -> Check:
+        """Compare heights with their expectation, which has this relative variance."""
+        ratio = np.log(np.maximum(measured, np.float32(_TINY))) - log_expected
+        low, median, high = np.quantile(ratio, _SD_QUANTILES).tolist()
+        sampling = _MEDIAN_VARIANCE * (0.5 * (high - low)) ** 2 / len(ratio)
+        return cls(median, math.sqrt(variance + sampling))
+
+    def missed_by(self, factor: float) -> bool:
+        """Tell whether the deviation exceeds so many standard uncertainties."""
+        return abs(self.deviation) > factor * self.uncertainty
+
 
 @dataclass(frozen=True, slots=True)
 class RedPopulation:
@@ -113,7 +128,7 @@ class PlateletPopulation:
 
 def red_population(
     calibration: OpticalCalibration, heights: Singles, cells: RedCells
-) -> RedPopulation:
+) -> RedPopulation | None:
     """Describe single red cells.
 
     Parameters
@@ -124,31 +139,45 @@ def red_population(
         float32 ``(3, cells)``: LA, HA and EXT of red cells that are on the grid, two or more.
     cells
         What the first two heights say of them.
+
+    Returns
+    -------
+    RedPopulation
+        None where the cells lie so near the edge of the grid that no probe stays on it.
     """
     inverse = invert(calibration)
     values, variance = _red_statistics(cells.volume_fl, cells.hc_g_dl)
     some = _some(heights)
-    base, low, mid = (
-        _see_red(inverse, some, *factors)
-        for factors in ((1.0, 1.0), (1.0 + _PROBE, 1.0), (1.0, 1.0 + _PROBE))
-    )
+    some = some[:, _steady(inverse, some)]
+    if some.shape[1] < 2:
+        return None
+    base, low, mid = (_see_red(inverse, some, *factors) for factors in ((1.0, 1.0), *_PROBES))
     statistics = _slopes(base[0], low[0], mid[0])
     log_fl = _slopes(base[1], low[1], mid[1])
     extinction = _slopes(base[2], low[2], mid[2])
     variance += _gain_variance(calibration, statistics)
     variance[2:] += calibration.increment_uncertainty**2
     noise = _noise_variance(calibration, some[:EXT], log_fl)
-    deviation = float(np.nanmedian(np.log(np.maximum(some[EXT], _TINY)) - base[2]))
-    seen = np.array([*-np.nanmedian(extinction, axis=1), 1.0])[:, None]
+    slopes = np.array([*-np.median(extinction, axis=1), 1.0])[:, None]
+    doubt = float(_gain_variance(calibration, slopes)[0])
     pairs = zip(values.tolist(), variance.tolist(), strict=True)
     mcv, cv, hb, hc = (Estimate.of(value, doubt) for value, doubt in pairs)
     return RedPopulation(
         volume_fl=mcv,
-        volume_cv=cv.narrowed(math.sqrt(float(np.nanmean(noise)))),
+        volume_cv=cv.narrowed(math.sqrt(float(np.mean(noise)))),
         hb_pg=hb,
         hc_g_dl=hc,
-        extinction=Check(deviation, math.sqrt(_gain_variance(calibration, seen)[0])),
+        extinction=Check.of(some[EXT], base[2], doubt),
     )
+
+
+def _steady(inverse: Inverse, heights: Singles) -> NDArray[np.bool_]:
+    """Cells that stay on the grid when they are probed."""
+    low, mid = (
+        inverse.red_cells(heights[LA] * np.float32(low), heights[HA] * np.float32(mid)).volume_fl
+        for low, mid in _PROBES
+    )
+    return np.isfinite(low) & np.isfinite(mid)
 
 
 def _see_red(
@@ -157,8 +186,7 @@ def _see_red(
     """Log-statistics, log-volumes and log expected extinctions, with LA and HA multiplied."""
     la, ha = heights[LA] * np.float32(low), heights[HA] * np.float32(mid)
     cells = inverse.red_cells(la, ha)
-    inside = np.isfinite(cells.volume_fl)
-    values, _ = _red_statistics(cells.volume_fl[inside], cells.hc_g_dl[inside])
+    values, _ = _red_statistics(cells.volume_fl, cells.hc_g_dl)
     return np.log(values), np.log(cells.volume_fl), np.log(inverse.expected_extinction(la, ha))
 
 
@@ -173,7 +201,7 @@ def _red_statistics(volume: Singles, hc: Singles) -> tuple[Floats, Floats]:
     mcv, mch = v.mean(), hb.mean()
     square = np.square(v / mcv - 1.0)
     cv = max(math.sqrt(square.mean()), _NO_WIDTH)
-    kurtosis = float(np.square(square).mean()) / cv**4
+    kurtosis = max(1.0, float(np.square(square).mean()) / cv**4)
     mchc = 100.0 * mch / mcv
     hb /= mch
     in_mchc = (hb - v / mcv).var()  # of a ratio of two means
@@ -183,7 +211,7 @@ def _red_statistics(volume: Singles, hc: Singles) -> tuple[Floats, Floats]:
 
 def platelet_population(
     calibration: OpticalCalibration, heights: Singles, volume: Singles
-) -> PlateletPopulation:
+) -> PlateletPopulation | None:
     """Describe platelets.
 
     Parameters
@@ -194,10 +222,18 @@ def platelet_population(
         float32 ``(3, cells)`` of platelets that are on the grid, two or more.
     volume
         Their volumes, fL, at the calibrated index step.
+
+    Returns
+    -------
+    PlateletPopulation
+        None where they lie so near the edge of the table that no probe stays in it.
     """
     inverse = invert(calibration)
     step = calibration.platelet_index_step
     some = _some(heights)
+    some = some[:, np.isfinite(inverse.platelet_volumes(some[LA] * np.float32(1.0 + _PROBE), step))]
+    if some.shape[1] < 2:
+        return None
     base, low, index = (
         _see_platelets(inverse, some, *factors)
         for factors in ((1.0, step), (1.0 + _PROBE, step), (1.0, step * (1.0 + _PROBE)))
@@ -211,7 +247,6 @@ def platelet_population(
     to_low, to_index = np.median(log_fl, axis=1).tolist()
     shift = float(_gain_variance(calibration, np.array([[to_low]]))[0])
     shift += (to_index * index_uncertainty) ** 2
-    deviation = float(np.median(np.log(np.maximum(some[HA], _TINY)) - base[1]))
     to_low, to_index = np.median(mid_angle, axis=1).tolist()
     doubt = float(_gain_variance(calibration, np.array([[-to_low], [1.0]]))[0])
     doubt += (to_index * index_uncertainty) ** 2
@@ -220,7 +255,7 @@ def platelet_population(
     return PlateletPopulation(
         volume_fl=Estimate.of(mean, mean_variance + shift),
         width_fl=Estimate.of(width, width_variance + shift),
-        mid_angle=Check(deviation, math.sqrt(doubt)),
+        mid_angle=Check.of(some[HA], base[1], doubt),
     )
 
 
@@ -244,9 +279,9 @@ def _width(volume: Singles, broadening: float) -> tuple[float, float]:
     sigma = max(math.sqrt(max(observed**2 - broadening**2, 0.0)), _NO_WIDTH)
     half = _AT_20_PERCENT * sigma
     width = 2.0 * float(median) * math.exp(-(sigma**2)) * math.sinh(half)
-    # Of quantiles: of log-sigma 0.93/n before the broadening is taken off, of the median 1.57 σ²/n.
+    # Of quantiles: of log-sigma 0.93/n before the broadening is taken off, of the median π/2 σ²/n.
     slope = -2.0 * sigma**2 + half / math.tanh(half)
-    variance = 0.93 * slope**2 * (observed / sigma) ** 4 + 1.57 * observed**2
+    variance = 0.93 * slope**2 * (observed / sigma) ** 4 + _MEDIAN_VARIANCE * observed**2
     return width, min(variance / len(volume), 1.0)
 
 
@@ -273,7 +308,8 @@ def _noise_variance(calibration: OpticalCalibration, heights: Singles, sensitivi
     signals = len(heights)
     floor = np.array(calibration.noise_floor[:signals], dtype=np.float32)[:, None]
     shot = np.array(calibration.noise_shot[:signals], dtype=np.float32)[:, None]
-    height = np.maximum(heights, floor)  # below its noise floor a height says nothing
+    # Below its noise floor a height says nothing.
+    height = np.maximum(heights, np.maximum(floor, np.float32(_TINY)))
     relative = (floor**2 + shot * height) / height**2
     light = np.square(calibration.light_cv * sensitivity.sum(axis=0))
     variance: Real = (np.square(sensitivity) * relative).sum(axis=0) + light
