@@ -34,7 +34,7 @@ MAX_OFF_GRID: Final = 0.05
 """Losing 5 % of the cells on one side moves MCV by up to 2 %."""
 DISAGREEMENT: Final = 3.0
 """Standard uncertainties by which a check may miss before it is flagged."""
-REFUSED: Final = 5.0
+REFUSED: Final = 4.0
 """The same, for red cells: beyond it the optics are others, and no index is reported."""
 
 _PURE = CELL_CLASSES.index("pure_rbc")
