@@ -157,9 +157,9 @@ class Inverse:
         return column
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def invert(calibration: OpticalCalibration) -> Inverse:
-    """Invert a calibration's tables; takes some 20 ms, and is kept for the next run.
+    """Invert a calibration's tables; takes some 20 ms, and is kept for the next run (0.5 MB).
 
     Along each concentration the low-angle height is followed up to its first maximum over
     volume; at each low-angle height the mid-angle height is then followed over concentration.
