@@ -46,6 +46,14 @@ from edge_daemon.cli import output
     is_flag=True,
     help="Other wavelength and angles, more gain and noise, dimmer dye; same file layout.",
 )
+@click.option(
+    "--event-rate",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="X",
+    help="Times the usual events per second, by diluting less: more chance doublets.",
+)
 def simulate(
     out: Path,
     instrument: str,
@@ -56,6 +64,7 @@ def simulate(
     species: tuple[str, ...],
     condition: str | None,
     shifted: bool,
+    event_rate: float,
 ) -> None:
     """Write captures of a simulated analyzer into the folder OUT.
 
@@ -76,6 +85,7 @@ def simulate(
             species=species or None,
             condition=condition,
             shifted=shifted,
+            event_rate=event_rate,
             progress=advance,
         )
     output.say(f"Wrote {samples} SIMULATED captures of {instrument} to {out}.")

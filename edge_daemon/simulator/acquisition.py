@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -28,6 +28,8 @@ MARK: Final = ("EDGE_SIMULATED", "TRUE")
 """Keyword of every simulated capture (docs/decisions/0005)."""
 
 MAX_EVENTS: Final = 1_000_000
+MIN_EVENT_RATE: Final = 0.1
+MAX_EVENT_RATE: Final = 10.0
 
 _EPOCH: Final = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 _ANALYZER_RED_CELLS: Final = 60_000
@@ -99,6 +101,7 @@ def acquire(
     seed: int | tuple[int, ...] = 0,
     name: str = "sample.fcs",
     shifted: bool = False,
+    event_rate: float = 1.0,
 ) -> Acquisition:
     """Run one sample on a simulated instrument.
 
@@ -116,11 +119,14 @@ def acquire(
         File name of the capture.
     shifted
         Use the instrument with other physics behind the same export.
+    event_rate
+        Times the usual events per second, from a sample diluted that much less: the same cells
+        pass, more of them by chance together.
 
     Raises
     ------
     EdgeError
-        If instrument or firmware are unknown or `events` is out of range.
+        If instrument or firmware are unknown, or `events` or `event_rate` is out of range.
     """
     model = find_instrument(instrument)
     layout = find_firmware(model, firmware)
@@ -129,8 +135,15 @@ def acquire(
             f"{events} events asked for; an acquisition has 1 to {MAX_EVENTS}",
             action="Ask for a number in this range.",
         )
+    if not MIN_EVENT_RATE <= event_rate <= MAX_EVENT_RATE:
+        raise EdgeError(
+            f"event rate {event_rate:g} times the usual asked for; possible are "
+            f"{MIN_EVENT_RATE:g} to {MAX_EVENT_RATE:g}",
+            action="Ask for a number in this range.",
+        )
     if shifted:
         model = shift_physics(model)
+    model = replace(model, dilution=model.dilution / event_rate)
     entropy = (seed,) if isinstance(seed, int) else seed
     seen = _collect(plan, model, events, entropy)
     rng = _stream(entropy, _ELECTRONICS)

@@ -58,6 +58,7 @@ def simulate(  # noqa: PLR0913  (each option is one of the command's)
     species: Sequence[str] | None = None,
     condition: str | None = None,
     shifted: bool = False,
+    event_rate: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> CohortSummary:
     """Write a cohort into `out`: captures, ``references.csv``, ``truth.csv``, ``truth.npz``.
@@ -78,6 +79,8 @@ def simulate(  # noqa: PLR0913  (each option is one of the command's)
         One condition for all, or None for a mixture.
     shifted
         Other physics behind the same export.
+    event_rate
+        Times the usual events per second; see `acquire`.
     progress
         Called with samples done and samples in all.
 
@@ -95,7 +98,7 @@ def simulate(  # noqa: PLR0913  (each option is one of the command's)
         for index in range(samples):
             run = sample(
                 index, instrument=instrument, firmware=firmware, events=events, seed=seed,
-                species=species, condition=condition, shifted=shifted,
+                species=species, condition=condition, shifted=shifted, event_rate=event_rate,
             )  # fmt: skip
             _write(out / run.name, run.data)
             truths.append(run.truth)
@@ -116,7 +119,7 @@ def simulate(  # noqa: PLR0913  (each option is one of the command's)
     return _summary(truths)
 
 
-def sample(
+def sample(  # noqa: PLR0913  (as above)
     index: int,
     *,
     instrument: str = "sim_optical4",
@@ -126,6 +129,7 @@ def sample(
     species: Sequence[str] | None = None,
     condition: str | None = None,
     shifted: bool = False,
+    event_rate: float = 1.0,
 ) -> Acquisition:
     """Acquire sample number `index` (from 0) of the cohort of `seed`; see `simulate`."""
     rng = np.random.default_rng([seed, index, _PLAN])
@@ -143,6 +147,7 @@ def sample(
         seed=(seed, index),
         name=f"{index + 1:04d}_{kind}.fcs",
         shifted=shifted,
+        event_rate=event_rate,
     )
 
 

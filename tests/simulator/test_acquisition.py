@@ -241,3 +241,19 @@ def test_dilute_samples_of_little_else_than_specks_still_reach_the_target(plan_o
     run = acquire(plan, events=800)
     assert len(run.codes) == 800
     assert np.mean(run.codes == OTHER) > 0.8
+
+
+def test_a_higher_event_rate_makes_more_chance_events_of_the_same_cells(plan_of):
+    plan = plan_of("dog", "healthy")
+    usual, busy = acquire(plan, events=8_000), acquire(plan, events=8_000, event_rate=4.0)
+    assert busy.truth.n_other > 2 * usual.truth.n_other
+    assert busy.reference.dilution == usual.reference.dilution / 4
+    # The same blood in less volume: counts per µL of blood stay.
+    assert busy.reference.volume_ul == pytest.approx(usual.reference.volume_ul / 4, rel=0.1)
+    assert busy.truth.plt_10e3_per_ul == usual.truth.plt_10e3_per_ul
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, 11.0, float("nan")])
+def test_an_impossible_event_rate_is_refused(plan_of, rate):
+    with pytest.raises(EdgeError, match="event rate"):
+        acquire(plan_of("dog", "healthy"), events=10, event_rate=rate)
