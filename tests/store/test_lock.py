@@ -81,9 +81,9 @@ def test_of_many_started_at_once_exactly_one_gets_it(data_dir):
 
 
 def test_a_forked_worker_that_survives_its_service_does_not_hold_the_lock(data_dir, clock):
-    fork = """
+    fork = r"""
     import os, signal
-    print(os.fork() or os.getpid(), flush=True)
+    os.write(1, b"%d\n" % (os.fork() or os.getpid()))  # one write, so that lines stay whole
     signal.pause()
     """
     service = start(HOLDER + fork, data_dir)
