@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +12,9 @@ from edge_daemon.classify.runtime import Classifier
 from edge_daemon.decode import decode, decode_raw
 from edge_daemon.decode.limits import Limits
 from edge_daemon.decode.registry import Registry
-from edge_daemon.errors import Quarantine, Retryable
+from edge_daemon.errors import Quarantine
 from edge_daemon.records import Classified, Decoded, RawCapture, SampleInfo
+from edge_daemon.store.archive import read_archived
 from edge_daemon.workers import dataset_note
 
 if TYPE_CHECKING:
@@ -53,7 +52,9 @@ class Analyst:
             The archive cannot be read now.
         """
         try:
-            yield from self.analyse(_read(task), profile_id=task.profile, dataset=task.dataset)
+            data = read_archived(Path(task.path), task.sha256)
+            capture = RawCapture(task.instrument, task.source, task.name, task.sha256, data)
+            yield from self.analyse(capture, profile_id=task.profile, dataset=task.dataset)
         except Quarantine as error:
             if not error.message.startswith(task.name):
                 error.message = f"{task.name}: {error.message}"
@@ -132,31 +133,4 @@ def _decoded(profile: Profile, batch: CellBatch, extra: tuple[str, ...]) -> Deco
         channels=batch.channels,
         sample=batch.sample,
         notes=(*batch.notes, *extra),
-    )
-
-
-def _read(task: Task) -> RawCapture:
-    """Read the archived bytes and make sure they are those that were accepted."""
-    try:
-        descriptor = os.open(task.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-            data = file.read()
-    except FileNotFoundError as error:
-        raise _damaged("the file is missing") from error
-    except OSError as error:
-        raise Retryable(
-            f"{Path(task.path).name}: the archived capture cannot be read: {error.strerror}",
-            action="check the disk; reading is tried again",
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != task.sha256:
-        raise _damaged(f"its {len(data)} bytes have SHA-256 {found}")
-    return RawCapture(task.instrument, task.source, task.name, task.sha256, data)
-
-
-def _damaged(what: str) -> Quarantine:
-    return Quarantine(
-        "refused",
-        f"the archived capture is damaged: {what}",
-        action="export the run from the analyzer again: the same bytes repair the archive",
     )

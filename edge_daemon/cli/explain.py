@@ -7,9 +7,6 @@ it; the store is only read, so the service may go on meanwhile.
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,9 +128,11 @@ def _make_again(
     from edge_daemon.classify.runtime import Classifier
     from edge_daemon.decode import decode
     from edge_daemon.decode.limits import Limits
+    from edge_daemon.store.archive import archived_path, read_archived
+    from edge_daemon.store.layout import ARCHIVE_NAME
 
     profile, bundle = _profile(run, plan), _bundle(run, plan)
-    data = _archived(data_dir, run["sha256"])
+    data = read_archived(archived_path(data_dir / ARCHIVE_NAME, run["sha256"]), run["sha256"])
     limits = Limits(max_bytes=plan.max_bytes)
     batch = decode(data, profile, dataset=_dataset(run["notes"]), limits=limits)
     calls = Classifier(bundle).classify(batch)
@@ -193,37 +192,6 @@ def _dataset(notes: list[str]) -> int:
         if note.startswith(DATASET_NOTE) and number.isascii() and number.isdigit():
             return int(number)
     return 1
-
-
-def _archived(data_dir: Path, sha256: str) -> bytes:
-    """Read a capture without opening the archive for writing, and check its digest."""
-    from edge_daemon.store.layout import ARCHIVE_NAME
-
-    path = data_dir / ARCHIVE_NAME / sha256[:2] / f"{sha256}.raw"
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-            data = file.read()
-    except FileNotFoundError as error:
-        raise _damaged(path, "the file is missing") from error
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _damaged(path, "a symbolic link stands in its place") from error
-        raise errors.Retryable(
-            f"{path}: the archived capture cannot be read: {error.strerror}",
-            action="Check that this user may read the data folder, and the disk.",
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise _damaged(path, f"its {len(data)} bytes have SHA-256 {found}")
-    return data
-
-
-def _damaged(path: Path, what: str) -> errors.EdgeError:
-    return errors.EdgeError(
-        f"{path}: the archived capture is damaged: {what}",
-        action="Export the run from the analyzer again: the same bytes repair the archive.",
-    )
 
 
 def _write_heading(run: Mapping[str, Any], events: int) -> None:

@@ -48,18 +48,8 @@ class Archive:
         sync_directory(root.parent)
 
     def path(self, sha256: str) -> Path:
-        """Path of a capture's file, whether or not it exists.
-
-        Raises
-        ------
-        EdgeError
-            `sha256` is not 64 lower-case hexadecimal digits.
-        """
-        if not _DIGEST.fullmatch(sha256):
-            raise EdgeError(
-                f"{sha256!r} is no SHA-256 digest: expected 64 lower-case hexadecimal digits"
-            )
-        return self.root / sha256[:2] / f"{sha256}.raw"
+        """Path of a capture's file; see `archived_path`."""
+        return archived_path(self.root, sha256)
 
     def put(self, data: bytes, sha256: str) -> Path:
         """Make bytes durable; a whole file that is already there is kept.
@@ -88,31 +78,8 @@ class Archive:
         return path
 
     def get(self, sha256: str) -> bytes:
-        """Read a capture's bytes and check them against their name.
-
-        Raises
-        ------
-        Quarantine
-            The file is missing or damaged.
-        Retryable
-            The disk reports an error.
-        """
-        path = self.path(sha256)
-        try:
-            data = _read(path)
-        except FileNotFoundError as error:
-            raise _damaged(path, "the file is missing") from error
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise _damaged(path, "a symbolic link stands in its place") from error
-            raise Retryable(
-                f"{path}: the archived capture cannot be read: {error.strerror}",
-                action="check the disk; reading is tried again",
-            ) from error
-        actual = hashlib.sha256(data).hexdigest()
-        if actual != sha256:
-            raise _damaged(path, f"its {len(data)} bytes have SHA-256 {actual}")
-        return data
+        """Read a capture's bytes and check them against their name; see `read_archived`."""
+        return read_archived(self.path(sha256), sha256)
 
     def _write(self, path: Path, data: bytes) -> None:
         folder = path.parent
@@ -127,6 +94,48 @@ class Archive:
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
+
+
+def archived_path(root: Path, sha256: str) -> Path:
+    """Path of a capture's file below the archive's root, whether or not it exists.
+
+    Raises
+    ------
+    EdgeError
+        `sha256` is not 64 lower-case hexadecimal digits.
+    """
+    if not _DIGEST.fullmatch(sha256):
+        raise EdgeError(
+            f"{sha256!r} is no SHA-256 digest: expected 64 lower-case hexadecimal digits"
+        )
+    return root / sha256[:2] / f"{sha256}.raw"
+
+
+def read_archived(path: Path, sha256: str) -> bytes:
+    """Read an archived file and check it; workers and queries do so beside the running service.
+
+    Raises
+    ------
+    Quarantine
+        The file is missing or damaged.
+    Retryable
+        The disk reports an error.
+    """
+    try:
+        data = _read(path)
+    except FileNotFoundError as error:
+        raise _damaged(path, "the file is missing") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise _damaged(path, "a symbolic link stands in its place") from error
+        raise Retryable(
+            f"{path}: the archived capture cannot be read: {error.strerror}",
+            action="check the disk and that this user may read the data folder",
+        ) from error
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
+        raise _damaged(path, f"its {len(data)} bytes have SHA-256 {actual}")
+    return data
 
 
 def make_directory(folder: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_damaged_archive_is_noticed(bench, captures):
     bench.pipeline()
     bench.wait(bench.idle)
     ((code, message),) = bench.rows("SELECT reason_code, reason_message FROM captures")
-    assert code == "refused"
+    assert code == "archive_damaged"
     assert "damaged" in message
 
 
