@@ -15,7 +15,7 @@ from edge_daemon.decode.registry import Registry
 from edge_daemon.errors import Quarantine
 from edge_daemon.records import Classified, Decoded, RawCapture, SampleInfo
 from edge_daemon.store.archive import read_archived
-from edge_daemon.workers import dataset_note
+from edge_daemon.tasks import dataset_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.decode.profile import Profile
     from edge_daemon.records import CellBatch, Step
-    from edge_daemon.workers import Plan, Task
+    from edge_daemon.tasks import Plan, Task
 
 
 class Analyst:

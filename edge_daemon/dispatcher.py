@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from edge_daemon.errors import EdgeError, Fatal, Quarantine, Retryable
 from edge_daemon.log import Event
 from edge_daemon.records import Decoded
-from edge_daemon.workers import ANALYSIS, Plan, Pool, Task, WorkerLimits
+from edge_daemon.tasks import Plan, Task, WorkerLimits
+from edge_daemon.workers import ANALYSIS, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,7 +30,8 @@ from edge_daemon.sources.directory import (
 )
 from edge_daemon.store import queries
 from edge_daemon.store.writer import Store
-from edge_daemon.workers import DATASET_NOTE, Plan, Pool, Task, WorkerLimits, dataset_note
+from edge_daemon.tasks import DATASET_NOTE, Plan, Task, WorkerLimits, dataset_note
+from edge_daemon.workers import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

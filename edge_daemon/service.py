@@ -19,7 +19,7 @@ from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.sources.folder import FolderSource, FolderSpec, Handlers, State
 from edge_daemon.store.writer import Store
 from edge_daemon.systemd_notify import Notifier
-from edge_daemon.workers import Plan, WorkerLimits
+from edge_daemon.tasks import Plan, WorkerLimits
 
 if TYPE_CHECKING:
     from types import FrameType

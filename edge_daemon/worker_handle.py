@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edge_daemon.records import Step
-    from edge_daemon.workers import Plan, Task, WorkerLimits
+    from edge_daemon.tasks import Plan, Task, WorkerLimits
 
 _CHILD: Final = "import edge_daemon.worker_process as w; w.main()"
 _START_S: Final = 120.0  # importing from a worn SD card

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from edge_daemon.records import Step
-    from edge_daemon.workers import Task, WorkerLimits
+    from edge_daemon.tasks import Task, WorkerLimits
 
     Analysis = Callable[[Task], Iterator[Step]]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_daemon.cli.output import Form, Record
     from edge_daemon.decode.profile import Profile
     from edge_daemon.records import CellBatch, CellCalls
-    from edge_daemon.workers import Plan
+    from edge_daemon.tasks import Plan
 
 _COMPARED: Final = {"red_cells": "red cells", "others": "all but red cells", "run": "all events"}
 _ABOUT: Final = ("sample_id", "species", "simulated", "name", "sha256", "profile", "model")
@@ -185,7 +185,7 @@ def _must_be_the_same(run: Mapping[str, Any], what: str, found: str) -> None:
 
 def _dataset(notes: list[str]) -> int:
     """Which data set of the file the run was made from."""
-    from edge_daemon.workers import DATASET_NOTE
+    from edge_daemon.tasks import DATASET_NOTE
 
     for note in notes:
         number = note.removeprefix(DATASET_NOTE).partition(" ")[0]

@@ -13,7 +13,7 @@ from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
     from edge_daemon.cli.output import Form, Record
-    from edge_daemon.workers import Plan
+    from edge_daemon.tasks import Plan
 
 PROCESS_KEYS: Final = (
     "file", "sha256", "status", "reason", "profile", "model", "events", "counts",

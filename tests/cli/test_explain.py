@@ -22,7 +22,7 @@ from edge_daemon.records import CELL_CLASSES, Classified, Decoded, RawCapture, S
 from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.simulator.cohort import sample
 from edge_daemon.store.writer import Store
-from edge_daemon.workers import Plan
+from edge_daemon.tasks import Plan
 
 CHANNELS = tuple(f"{d}.{f}" for d in ("LA", "HA", "EXT", "FL") for f in "HAW")
 MODEL = "elsewhere-1.0.0"

@@ -21,7 +21,7 @@ from edge_daemon.pipeline import default_plan
 from edge_daemon.records import RawCapture
 from edge_daemon.store import queries
 from edge_daemon.store.writer import Store
-from edge_daemon.workers import WorkerLimits
+from edge_daemon.tasks import WorkerLimits
 
 
 class Bench:

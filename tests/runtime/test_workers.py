@@ -15,8 +15,9 @@ import pytest
 
 from edge_daemon.errors import EdgeError, Quarantine, Retryable
 from edge_daemon.records import Classified, Decoded, Step
+from edge_daemon.tasks import Plan, Task, WorkerLimits
 from edge_daemon.worker_handle import rss_bytes
-from edge_daemon.workers import Plan, Pool, Task, WorkerLimits
+from edge_daemon.workers import Pool
 
 POISON = """
 import os, signal, time
@@ -252,7 +253,8 @@ def test_workers_die_with_a_killed_service(bench, tmp_path):
     script = textwrap.dedent("""
         import sys, threading
         from pathlib import Path
-        from edge_daemon.workers import Plan, Pool, Task, WorkerLimits
+        from edge_daemon.tasks import Plan, Task, WorkerLimits
+        from edge_daemon.workers import Pool
         class Sink:
             def step(self, task, step):
                 print(*pool.pids(), flush=True)
