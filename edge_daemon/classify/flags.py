@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from edge_daemon.classify.coincidence import CROWDED, together
 from edge_daemon.records import Flag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edge_daemon.classify.tally import Tally
     from edge_daemon.records import CellBatch, Measurement
 
 Raised = tuple[Flag, tuple[str, ...]]
@@ -29,8 +31,7 @@ _ABSOLUTE = ("RBC", "PLT", "RETIC")
 def raise_flags(
     batch: CellBatch,
     counts: Mapping[str, int],
-    hidden_cells: float,
-    red_cells: float,
+    tally: Tally,
     measurements: Sequence[Measurement],
 ) -> list[Raised]:
     """Find every condition that holds for one run.
@@ -41,8 +42,8 @@ def raise_flags(
         The run.
     counts
         Events per class.
-    hidden_cells, red_cells
-        Red cells estimated inside clumps and doublets, and all red cells.
+    tally
+        What they rest on.
     measurements
         The run's values.
     """
@@ -50,8 +51,9 @@ def raise_flags(
     raised: list[Raised] = []
     raised += _not_reported(batch, value)
     raised += _platelets(batch, counts, value)
-    raised += _clumps(value, hidden_cells, red_cells)
+    raised += _clumps(value, tally)
     raised += _quality(batch, counts)
+    raised += _coincidence(tally)
     return raised
 
 
@@ -110,16 +112,15 @@ def _platelets(
     return raised
 
 
-def _clumps(
-    value: Mapping[str, float | None], hidden_cells: float, red_cells: float
-) -> list[Raised]:
+def _clumps(value: Mapping[str, float | None], tally: Tally) -> list[Raised]:
     raised: list[Raised] = []
+    hidden_cells, red_cells = tally.hidden_cells, tally.red_cells
     clumps = value["CLUMP%"]
     if clumps is not None and clumps > CLUMPS_PERCENT:
         flag = Flag(
             "rbc_agglutination_suspected",
             "review",
-            f"{clumps:.1f} % of red-cell events are clumps (healthy below 1 %)",
+            f"RBC Agglutination? {clumps:.1f} % of red-cell events are clumps (healthy below 1 %)",
             "look at a saline-diluted wet mount; warm the sample to 37 °C and repeat",
         )
         raised.append((flag, ("RBC", "RETIC", "CLUMP%")))
@@ -127,8 +128,8 @@ def _clumps(
         flag = Flag(
             "rbc_partly_estimated",
             "info",
-            f"{100 * hidden_cells / red_cells:.0f} % of the red cells were estimated from the "
-            "extinction of clumps and coincident cells, not counted singly",
+            f"{100 * hidden_cells / red_cells:.0f} % of the red cells were estimated, not counted: "
+            "from the extinction of clumps, and from the event rate for cells that passed together",
             "dilute further and repeat if the red-cell count decides",
         )
         raised.append((flag, ("RBC", "RETIC")))
@@ -156,3 +157,16 @@ def _quality(batch: CellBatch, counts: Mapping[str, int]) -> list[Raised]:
         )
         raised.append((flag, _CELLS))
     return raised
+
+
+def _coincidence(tally: Tally) -> list[Raised]:
+    if tally.crowding <= CROWDED:
+        return []
+    flag = Flag(
+        "coincidence_high",
+        "review",
+        f"coincidence too high: {100 * together(tally.crowding):.0f} % of red-cell events hold "
+        "more than one cell",
+        "dilute further and repeat; counts that rise on dilution prove it",
+    )
+    return [(flag, _CELLS)]

@@ -20,6 +20,8 @@ ProfileId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 RelativeSd = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+OddsSd = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
@@ -92,18 +94,34 @@ class Stage(_Table):
 
 
 class Uncertainty(_Table):
-    """``[uncertainty]``: run-to-run relative SD beyond counting, on validation runs."""
+    """``[uncertainty]``: run-to-run errors beyond counting, on validation runs.
+
+    The first four are relative SDs of the counts. The ``odds`` are SDs of the error in the
+    log-odds of a call, natural logarithm: they matter as far as calls are uncertain. Bundles made
+    before they were known have none.
+    """
 
     rbc: RelativeSd
     platelet: RelativeSd
     reticulocyte: RelativeSd
     clumped_rbc: RelativeSd
+    platelet_odds: OddsSd = 0.0
+    reticulocyte_odds: OddsSd = 0.0
+    clumped_rbc_odds: OddsSd = 0.0
 
 
 class Coincidence(_Table):
-    """``[coincidence]``: volume of diluted sample within which two cells are one event, µL."""
+    """``[coincidence]``: cells that pass together by chance.
+
+    ``window_ul`` is the volume of diluted sample within which two cells are one event, µL;
+    ``called_single`` and ``called_clump`` are the shares of chance doublets of red cells that are
+    called a single red cell and a clump; ``uncertainty`` is the relative SD of expected doublets.
+    """
 
     window_ul: float = Field(ge=0, le=1, allow_inf_nan=False)
+    called_single: Share = 0.0
+    called_clump: Share = 0.0
+    uncertainty: RelativeSd = 0.1
 
 
 class FileEntry(_Table):

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-import numpy as np
-
+from edge_daemon.classify.coincidence import alone, crowding
 from edge_daemon.classify.flags import ESTIMATED_FRACTION, raise_flags
+from edge_daemon.classify.indices import cell_indices
 from edge_daemon.classify.intervals import count_interval, fraction_interval
+from edge_daemon.classify.tally import CLUMP, PLATELET, RETIC, tally_cells
 from edge_daemon.records import CELL_CLASSES, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.classify.manifest import Manifest
+    from edge_daemon.classify.tally import Tally
     from edge_daemon.records import CellBatch, CellCalls, Flag
 
-PURE, RETIC, CLUMP, PLATELET, OTHER = range(5)
-DOUBLET_RATIO: Final = 1.5
-"""Extinction area over the singlet median from which an `other` event holds red cells."""
-MAX_CELLS_PER_EVENT: Final = 100.0
+METERING_SD: Final = 0.005
+"""Relative SD of the metered volume; analyzers do not state it (proposed)."""
+
+_CLUMP_SIZE_SD = 0.1  # cells of a clump overlap in the beam and differ in size from single ones
 
 
-_Counted = tuple[float | None, float, float]
-"""Expected events (None: not measurable), variance of uncertain calls, run-to-run relative SD."""
+class _Counted(NamedTuple):
+    """Expected events, variance of them beyond counting, run-to-run relative SD."""
+
+    events: float
+    doubt: float
+    relative: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Quantified:
         Events per class, whole numbers that sum to the run's events: the expected counts
         under the posterior, not the number of arg-max calls, which is biased for rare classes.
     measurements
-        RBC, PLT, RETIC, RETIC%, CLUMP%, in this order.
+        RBC, PLT, RETIC, RETIC%, CLUMP%, then the cell indices (`indices.cell_indices`).
     flags
         Conditions the technician should know of.
     """
@@ -49,28 +53,6 @@ class Quantified:
     counts: Mapping[str, int]
     measurements: tuple[Measurement, ...]
     flags: tuple[Flag, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Expected numbers under the posterior.
-
-    Attributes
-    ----------
-    events
-        Expected events per class, in the order of `CELL_CLASSES`.
-    ambiguity
-        Variance of each from uncertain calls, events².
-    red_cells
-        Red cells including those inside clumps and chance doublets.
-    hidden_cells
-        The part of `red_cells` that was estimated from extinction, not counted one by one.
-    """
-
-    events: tuple[float, ...]
-    ambiguity: tuple[float, ...]
-    red_cells: float
-    hidden_cells: float
 
 
 def quantify(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> Quantified:
@@ -88,45 +70,21 @@ def quantify(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> Quantified:
     bundle
         The bundle that called them.
     """
-    tally = tally_cells(batch, calls)
+    tally = tally_cells(batch, calls, bundle.manifest.coincidence)
     dyed = any(c.startswith("FL.") for c in bundle.channels)
     measurements = _measure(tally, batch, bundle.manifest, dyed=dyed)
     counts = whole_counts(tally.events)
-    flags = raise_flags(batch, counts, tally.hidden_cells, tally.red_cells, measurements)
+    raised = raise_flags(batch, counts, tally, measurements)
+    counted = tuple(
+        replace(m, flags=tuple(f.code for f, codes in raised if m.code in codes))
+        for m in measurements
+    )
+    indices = cell_indices(batch, calls, counted)
     return Quantified(
         counts=counts,
-        measurements=tuple(
-            replace(m, flags=tuple(f.code for f, codes in flags if m.code in codes))
-            for m in measurements
-        ),
-        flags=tuple(flag for flag, _ in flags),
+        measurements=counted + indices.measurements,
+        flags=tuple(flag for flag, _ in raised) + indices.flags,
     )
-
-
-def tally_cells(batch: CellBatch, calls: CellCalls) -> Tally:
-    """Sum posteriors, and estimate the red cells that share an event with others."""
-    p = calls.posterior
-    events = tuple(p.sum(axis=0, dtype=np.float64).tolist())
-    ambiguity = tuple(np.einsum("ij,ij->j", p, 1 - p, dtype=np.float64).tolist())
-    ratio = _extinction_ratio(batch, calls)
-    in_clumps = float(p[:, CLUMP] @ np.maximum(ratio, 1.0))
-    in_doublets = float(p[:, OTHER] @ np.where(ratio >= DOUBLET_RATIO, ratio, 0.0))
-    hidden = in_clumps + in_doublets
-    return Tally(events, ambiguity, events[PURE] + events[RETIC] + hidden, hidden)
-
-
-def _extinction_ratio(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
-    """Extinction area of each event over the median single red cell: its number of red cells."""
-    channel = "EXT.A" if "EXT.A" in batch.channels else "EXT.H"
-    singles = calls.codes == PURE
-    if channel not in batch.channels or not singles.any():
-        return np.ones(batch.events, dtype=np.float32)
-    area = batch.signals[:, batch.channels.index(channel)]
-    median = float(np.median(area[singles]))
-    if median <= 0:
-        return np.ones(batch.events, dtype=np.float32)
-    ratio: NDArray[np.float32] = np.clip(area / np.float32(median), 0.0, MAX_CELLS_PER_EVENT)
-    return ratio
 
 
 def whole_counts(expected: Sequence[float]) -> dict[str, int]:
@@ -143,36 +101,34 @@ def _measure(
     tally: Tally, batch: CellBatch, manifest: Manifest, *, dyed: bool
 ) -> list[Measurement]:
     doubt = manifest.uncertainty
-    events, ambiguity = tally.events, tally.ambiguity
-    singles = events[PURE] + events[RETIC]
-    retic = events[RETIC] if dyed else None
     per_ul = _events_to_per_ul(batch)
-    plt_per_ul = None if per_ul is None else per_ul * _coincidence_loss(batch, manifest)
-    retic_per_ul = None
-    if per_ul is not None and singles > 0:
-        # Clumps hide reticulocytes as they hide red cells: scale by the cells they hold.
-        retic_per_ul = per_ul * tally.red_cells / singles
-    # A cell estimated from extinction is uncertain by about half a cell.
-    red_variance = ambiguity[OTHER] + tally.hidden_cells / 4
-    red = (tally.red_cells, red_variance, doubt.rbc)
-    platelets = (events[PLATELET], ambiguity[PLATELET], doubt.platelet)
-    retics = (retic, ambiguity[RETIC], doubt.reticulocyte)
-    clumps = (events[CLUMP], ambiguity[CLUMP], doubt.clumped_rbc)
+    x = crowding(batch.events, batch.sample, manifest.coincidence.window_ul)
+    window = manifest.coincidence.uncertainty
+    # A cell inside a clump is uncertain by about half a cell, all of them together by a tenth.
+    red_doubt = tally.extra_cells / 4 + (_CLUMP_SIZE_SD * tally.extra_cells) ** 2
+    red_doubt += (window * tally.crowding * tally.red_events) ** 2
+    red = _Counted(tally.red_cells, red_doubt, math.hypot(doubt.rbc, METERING_SD))
+    platelets = _counted(tally, PLATELET, doubt.platelet_odds, doubt.platelet)
+    in_blood = platelets._replace(relative=math.hypot(doubt.platelet, METERING_SD, 2 * window * x))
+    retics = _counted(tally, RETIC, doubt.reticulocyte_odds, doubt.reticulocyte)
+    clumps = _counted(tally, CLUMP, doubt.clumped_rbc_odds, doubt.clumped_rbc)
+    clumps = clumps._replace(events=tally.clumps, doubt=clumps.doubt + tally.clumps_doubt)
     estimated = tally.hidden_cells > ESTIMATED_FRACTION * tally.red_cells
+    rbc = _concentration("RBC", red, per_ul, 1e6, "calculated" if estimated else "counted")
+    plt_per_ul = None if per_ul is None else per_ul / alone(x)
+    percent = _percentage("RETIC%", retics if dyed else None, tally.singles)
     return [
-        _concentration("RBC", red, per_ul, 1e6, "calculated" if estimated else "counted"),
-        _concentration("PLT", platelets, plt_per_ul, 1e3, "counted"),
-        _concentration("RETIC", retics, retic_per_ul, 1e3, "calculated"),
-        _percentage("RETIC%", retics, singles),
-        _percentage("CLUMP%", clumps, singles + events[CLUMP]),
+        rbc,
+        _concentration("PLT", in_blood, plt_per_ul, 1e3, "counted"),
+        _reticulocytes(rbc, percent),
+        percent,
+        _percentage("CLUMP%", clumps, tally.singles + tally.clumps),
     ]
 
 
-def _coincidence_loss(batch: CellBatch, manifest: Manifest) -> float:
-    """Platelets that passed over those that passed alone: a red cell's event hides them."""
-    assert batch.sample.volume_ul is not None
-    per_ul_diluted = batch.events / batch.sample.volume_ul
-    return math.exp(min(2 * manifest.coincidence.window_ul * per_ul_diluted, 1.0))
+def _counted(tally: Tally, code: int, odds: float, relative: float) -> _Counted:
+    doubt = tally.spread[code] + (odds * tally.leverage[code]) ** 2
+    return _Counted(tally.events[code], doubt, relative)
 
 
 def _events_to_per_ul(batch: CellBatch) -> float | None:
@@ -192,17 +148,28 @@ def _concentration(
     method: Literal["counted", "calculated"],
 ) -> Measurement:
     unit = f"10*{round(math.log10(scale))}/uL"
-    count, ambiguity, relative = counted
-    if per_ul is None or count is None:
+    if per_ul is None:
         return Measurement(code, None, unit, None, None, method)
-    low, high = count_interval(count, ambiguity, relative)
+    low, high = count_interval(counted.events, counted.doubt, counted.relative)
     factor = per_ul / scale
-    return Measurement(code, count * factor, unit, low * factor, high * factor, method)
+    return Measurement(code, counted.events * factor, unit, low * factor, high * factor, method)
 
 
-def _percentage(code: str, counted: _Counted, whole: float) -> Measurement:
-    part, ambiguity, relative = counted
-    if part is None or whole <= 0:
+def _percentage(code: str, counted: _Counted | None, whole: float) -> Measurement:
+    if counted is None or whole <= 0:
         return Measurement(code, None, "%", None, None, "counted")
-    low, high = fraction_interval(part, whole, ambiguity, relative)
-    return Measurement(code, 100 * part / whole, "%", 100 * low, 100 * high, "counted")
+    low, high = fraction_interval(counted.events, whole, counted.doubt, counted.relative)
+    part = min(counted.events / whole, 1.0)
+    return Measurement(code, 100 * part, "%", 100 * low, 100 * high, "counted")
+
+
+def _reticulocytes(rbc: Measurement, percent: Measurement) -> Measurement:
+    """RETIC = RETIC% × RBC; the two err independently."""
+    if percent.value is None or percent.low is None or percent.high is None:
+        return Measurement("RETIC", None, "10*3/uL", None, None, "calculated")
+    if not rbc.value or rbc.low is None or rbc.high is None:
+        return Measurement("RETIC", None, "10*3/uL", None, None, "calculated")
+    value, factor = percent.value * rbc.value * 10, rbc.value * 10
+    down = math.hypot((percent.value - percent.low) * factor, value * (1 - rbc.low / rbc.value))
+    up = math.hypot((percent.high - percent.value) * factor, value * (rbc.high / rbc.value - 1))
+    return Measurement("RETIC", value, "10*3/uL", max(0.0, value - down), value + up, "calculated")

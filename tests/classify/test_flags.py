@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,8 +26,8 @@ def raised(bundle, make_cells):
     return run
 
 
-def test_a_healthy_run_raises_nothing(raised):
-    assert raised() == set()
+def test_a_healthy_run_raises_nothing_but_what_its_profile_lacks(raised):
+    assert raised() == {"optics_not_calibrated"}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,17 @@ def test_a_healthy_run_raises_nothing(raised):
 )
 def test_each_condition_raises_its_flag(raised, code, counts, sample):
     assert code in raised(counts, **sample)
+
+
+def test_too_many_cells_at_once_are_flagged(raised, bundle, make_cells):
+    coincidence = bundle.manifest.coincidence.model_copy(update={"window_ul": 1.75e-6})
+    manifest = bundle.manifest.model_copy(update={"coincidence": coincidence})
+    batch, codes = make_cells(HEALTHY, volume_ul=0.2, dilution=100.0)
+    calls = CellCalls(np.eye(5, dtype=np.float32)[codes], codes.astype(np.uint8))
+    result = quantify(batch, calls, replace(bundle, manifest=manifest))
+    flag = next(f for f in result.flags if f.code == "coincidence_high")
+    assert "dilute" in flag.action
+    assert "coincidence_high" not in raised()
 
 
 def test_low_platelets_of_a_dog_are_not_doubted_as_a_cats_are(raised):

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_daemon.classify.coincidence import crowding
 from edge_daemon.classify.intervals import count_interval, fraction_interval
-from edge_daemon.classify.quantify import quantify, tally_cells, whole_counts
+from edge_daemon.classify.quantify import quantify, whole_counts
 from edge_daemon.classify.runtime import Classifier
-from edge_daemon.records import CELL_CLASSES, CellCalls
+from edge_daemon.classify.tally import tally_cells
+from edge_daemon.records import CELL_CLASSES, MEASUREMENT_CODES, CellCalls
 
 COUNTS = [9300, 200, 60, 600, 140]
 
@@ -29,8 +31,10 @@ def test_certain_cells_are_counted_as_they_are(bundle, make_cells):
     assert found["PLT"].value == pytest.approx(600 * 1000 / 2 / 1e3)
     assert found["RETIC%"].value == pytest.approx(100 * 200 / 9500)
     assert found["CLUMP%"].value == pytest.approx(100 * 60 / 9560)
-    assert [m.code for m in result.measurements] == ["RBC", "PLT", "RETIC", "RETIC%", "CLUMP%"]
-    for m in result.measurements:
+    codes = [m.code for m in result.measurements]
+    assert codes[:5] == ["RBC", "PLT", "RETIC", "RETIC%", "CLUMP%"]
+    assert sorted(codes) == sorted(MEASUREMENT_CODES)
+    for m in result.measurements[:5]:
         assert m.low < m.value < m.high
 
 
@@ -41,24 +45,58 @@ def test_red_cells_inside_clumps_and_doublets_are_estimated(bundle, make_cells):
     single = np.median(signals[codes == 0, area])
     signals[codes == 2, area] = 3 * single
     signals[np.flatnonzero(codes == 4)[:100], area] = 2 * single
+    dye = batch.channels.index("FL.A")
+    signals[np.flatnonzero(codes == 4)[:100], dye] = np.median(signals[codes == 0, dye])
     result = quantify(replace(batch, signals=signals), certain(codes), bundle)
     rbc = values(result)["RBC"]
-    assert rbc.value == pytest.approx((9000 + 3 * 500 + 2 * 100) * 1e3 / 1e6, rel=1e-3)
+    assert rbc.value == pytest.approx((9000 + 3 * 500 + 2 * 100) * 1e3 / 1e6, rel=5e-3)
     assert rbc.method == "calculated"
     assert "rbc_partly_estimated" in rbc.flags
     assert "rbc_agglutination_suspected" in rbc.flags
 
 
+def crowded(bundle, **learnt):
+    """Return the bundle with what training would have learnt about chance doublets."""
+    coincidence = bundle.manifest.coincidence.model_copy(update=learnt)
+    manifest = bundle.manifest.model_copy(update={"coincidence": coincidence})
+    return replace(bundle, manifest=manifest)
+
+
 def test_coincidence_gives_back_the_platelets_it_hides(bundle, make_cells):
     batch, codes = make_cells(COUNTS, volume_ul=2.0, dilution=1000.0)
     window = 2e-6
-    coincidence = bundle.manifest.coincidence.model_copy(update={"window_ul": window})
-    manifest = bundle.manifest.model_copy(update={"coincidence": coincidence})
     plain = values(quantify(batch, certain(codes), bundle))["PLT"]
-    corrected = values(quantify(batch, certain(codes), replace(bundle, manifest=manifest)))["PLT"]
-    assert corrected.value / plain.value == pytest.approx(
-        np.exp(2 * window * batch.events / 2.0), rel=1e-9
-    )
+    corrected = values(quantify(batch, certain(codes), crowded(bundle, window_ul=window)))["PLT"]
+    x = crowding(batch.events, batch.sample, window)
+    assert corrected.value / plain.value == pytest.approx(np.exp(2 * x), rel=1e-9)
+    assert x == pytest.approx(window * batch.events / 2.0, rel=0.02)
+
+
+def test_chance_doublets_called_clumps_are_taken_off(bundle, make_cells):
+    """The same cells in a quarter of the volume: the doublets expected rise, clumps do not."""
+    batch, codes = make_cells([9300, 200, 160, 300, 40], volume_ul=1.0, dilution=1000.0)
+    learnt = crowded(bundle, window_ul=2e-6, called_clump=0.3)
+    found = values(quantify(batch, certain(codes), learnt))["CLUMP%"]
+    x = crowding(9660, batch.sample, 2e-6)
+    left = 160 - 0.3 * 9660 * (1 - np.exp(-x))
+    assert found.value == pytest.approx(100 * left / (9500 + left), rel=1e-6)
+    dense = replace(batch, sample=replace(batch.sample, volume_ul=0.25))
+    assert values(quantify(dense, certain(codes), learnt))["CLUMP%"].value == 0.0
+
+
+def test_a_count_of_red_cells_does_not_depend_on_how_doublets_are_called(bundle, make_cells):
+    counts = [9300, 200, 0, 300, 200]
+    batch, codes = make_cells(counts, volume_ul=0.5, dilution=1000.0)
+    learnt = crowded(bundle, window_ul=1e-6)
+    signals = batch.signals.copy()
+    single = np.median(signals[codes == 0], axis=0)
+    signals[codes == 4] = 2 * single
+    pairs = replace(batch, signals=signals)
+    as_other = values(quantify(pairs, certain(codes), learnt))["RBC"].value
+    as_clump = values(quantify(pairs, certain(np.where(codes == 4, 2, codes)), learnt))["RBC"].value
+    assert as_clump == pytest.approx(as_other, rel=1e-9)
+    x = crowding(9700, batch.sample, 1e-6)
+    assert as_other == pytest.approx(9700 * np.exp(x) * 1000 / 0.5 / 1e6, rel=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +150,7 @@ def test_counts_are_expected_counts_not_calls(bundle, make_cells):
     assert (codes == 0).all()
 
 
-def test_an_anchor_free_batch_still_tallies(make_cells):
+def test_an_anchor_free_batch_still_tallies(bundle, make_cells):
     batch, codes = make_cells(COUNTS)
     keep = [i for i, c in enumerate(batch.channels) if not c.startswith("EXT")]
     bare = replace(
@@ -120,8 +158,38 @@ def test_an_anchor_free_batch_still_tallies(make_cells):
         signals=batch.signals[:, keep],
         channels=tuple(batch.channels[i] for i in keep),
     )
-    tally = tally_cells(bare, certain(codes))
+    tally = tally_cells(bare, certain(codes), bundle.manifest.coincidence)
     assert tally.red_cells == pytest.approx(9560)
+
+
+def test_certain_calls_leave_only_the_counting_variance(bundle, make_cells):
+    batch, codes = make_cells(COUNTS)
+    tally = tally_cells(batch, certain(codes), bundle.manifest.coincidence)
+    assert tally.spread == pytest.approx([0.0] * 5, abs=1e-3)
+    assert tally.leverage == pytest.approx([0.0] * 5)
+
+
+def test_the_spread_of_a_mixture_is_what_repeated_runs_show(bundle, make_cells):
+    """Two overlapping normal classes of known density, fractions by maximum likelihood."""
+    rng = np.random.default_rng(5)
+    found, told = [], []
+    for _ in range(200):
+        number = rng.poisson([1000, 200])
+        x = np.concatenate([rng.normal(0, 1, number[0]), rng.normal(2.0, 1, number[1])])
+        density = np.exp(-0.5 * np.stack([x, x - 2.0], 1) ** 2)
+        share = np.array([0.5, 0.5])
+        for _ in range(200):
+            p = density * share
+            p /= p.sum(axis=1, keepdims=True)
+            share = p.mean(axis=0)
+        posterior = np.zeros((len(x), 5), np.float32)
+        posterior[:, [0, 3]] = p
+        calls = CellCalls(posterior, np.where(p[:, 1] > 0.5, 3, 0).astype(np.uint8))
+        batch, _ = make_cells([len(x), 0, 0, 0, 0])
+        tally = tally_cells(batch, calls, bundle.manifest.coincidence)
+        found.append(tally.events[3])
+        told.append(tally.spread[3] + tally.events[3])
+    assert np.sqrt(np.mean(told)) == pytest.approx(np.std(found), rel=0.15)
 
 
 def test_int8_and_float_agree_on_counts(bundle, make_cells):

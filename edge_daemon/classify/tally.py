@@ -1,0 +1,148 @@
+"""Expected numbers of cells under the posterior of one run, and how sure each is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_daemon.classify.coincidence import crowding, passed, together
+from edge_daemon.records import CELL_CLASSES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edge_daemon.classify.manifest import Coincidence
+    from edge_daemon.records import CellBatch, CellCalls
+
+PURE, RETIC, CLUMP, PLATELET, OTHER = range(len(CELL_CLASSES))
+DOUBLET_RATIO: Final = 1.5
+"""Extinction area over that of a single red cell from which an `other` event holds red cells."""
+WHITE_CELL_DYE: Final = 15.0
+"""Dye of an event over the median red cell from which it is a nucleated cell, not red cells."""
+MAX_CELLS_PER_EVENT: Final = 100.0
+
+_RIDGE = 1e-6  # events²; keeps the information of an absent class invertible
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Expected numbers under the posterior.
+
+    Attributes
+    ----------
+    events
+        Expected events per class, in the order of `CELL_CLASSES`.
+    spread
+        Variance of each from the estimation of class frequencies by maximum likelihood, beyond
+        the Poisson variance of the events themselves, events².
+    leverage
+        Change of each per unit of error in the log-odds of its calls, events.
+    red_events
+        Events that hold at least one red cell, chance doublets of them included.
+    crowding
+        Red cells within one coincidence window.
+    clumps
+        Antibody clumps: events called so, less the chance doublets among them.
+    clumps_doubt
+        Variance of what was taken off, events².
+    extra_cells
+        Red cells inside clumps beyond one a clump, from their extinction.
+    """
+
+    events: tuple[float, ...]
+    spread: tuple[float, ...]
+    leverage: tuple[float, ...]
+    red_events: float
+    crowding: float
+    clumps: float
+    clumps_doubt: float
+    extra_cells: float
+
+    @property
+    def singles(self) -> float:
+        """Single red cells."""
+        return self.events[PURE] + self.events[RETIC]
+
+    @property
+    def red_cells(self) -> float:
+        """All red cells that passed, also those in clumps and in chance doublets."""
+        return self.red_events * passed(self.crowding) + self.extra_cells
+
+    @property
+    def hidden_cells(self) -> float:
+        """Red cells that no event of their own was recorded for."""
+        return self.red_cells - self.red_events
+
+
+def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) -> Tally:
+    """Sum posteriors, and find the red cells that share an event with others.
+
+    Parameters
+    ----------
+    batch, calls
+        The run and its cells.
+    coincidence
+        What training learnt about chance doublets.
+    """
+    p = calls.posterior
+    events = p.sum(axis=0, dtype=np.float64)
+    several = _cells_per_event(batch, calls)
+    shared = _holds_red_cells(batch, calls, several) * p[:, OTHER]
+    red_events = float(events[PURE] + events[RETIC] + events[CLUMP] + shared.sum())
+    x = crowding(red_events, batch.sample, coincidence.window_ul)
+    doublets = red_events * together(x)
+    mistaken = coincidence.called_clump * doublets
+    beyond_one = np.maximum(several - 1.0, 0.0)
+    extra = float((p[:, CLUMP] + shared) @ beyond_one)
+    by_chance = (1.0 - coincidence.called_single) * red_events * (passed(x) - 1.0)
+    return Tally(
+        events=tuple(events.tolist()),
+        spread=_spread(p, events),
+        leverage=tuple(np.einsum("ij,ij->j", p, 1 - p, dtype=np.float64).tolist()),
+        red_events=red_events,
+        crowding=x,
+        clumps=max(0.0, float(events[CLUMP]) - mistaken),
+        clumps_doubt=(coincidence.uncertainty * mistaken) ** 2,
+        extra_cells=max(0.0, extra - by_chance),
+    )
+
+
+def _spread(p: NDArray[np.float32], events: NDArray[np.float64]) -> tuple[float, ...]:
+    """Curvature of the mixture's likelihood at the class frequencies found.
+
+    With r = p / π the information about the expected numbers is the sum of r rᵀ over the events,
+    so their covariance is D G⁻¹ D with G = pᵀp and D the expected numbers. Calls without doubt
+    make G diagonal and leave the Poisson variance alone.
+    """
+    gram = np.einsum("ij,ik->jk", p, p, dtype=np.float64) + _RIDGE * np.eye(len(events))
+    variance = events**2 * np.diag(np.linalg.inv(gram))
+    return tuple(np.maximum(variance - events, 0.0).tolist())
+
+
+def _cells_per_event(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
+    """Extinction area of each event over the mean single red cell: its number of red cells."""
+    channel = "EXT.A" if "EXT.A" in batch.channels else "EXT.H"
+    singles = calls.codes == PURE
+    if channel not in batch.channels or not singles.any():
+        return np.ones(batch.events, dtype=np.float32)
+    area = batch.signals[:, batch.channels.index(channel)]
+    low, median = np.quantile(area[singles], [0.1587, 0.5]).tolist()
+    if low <= 0:
+        return np.ones(batch.events, dtype=np.float32)
+    # The lower half says how wide single cells are: doublets called single lie in the upper one.
+    mean = median * np.exp(0.5 * np.log(median / low) ** 2)
+    ratio: NDArray[np.float32] = np.clip(area / np.float32(mean), 0.0, MAX_CELLS_PER_EVENT)
+    return ratio
+
+
+def _holds_red_cells(
+    batch: CellBatch, calls: CellCalls, several: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    holds: NDArray[np.bool_] = several >= DOUBLET_RATIO
+    singles = calls.codes == PURE
+    if "FL.A" in batch.channels and singles.any():
+        dye = batch.signals[:, batch.channels.index("FL.A")]
+        holds &= dye < WHITE_CELL_DYE * float(np.median(dye[singles]))
+    return holds
