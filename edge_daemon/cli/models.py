@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.decode.registry import Registry
     from edge_daemon.training.evaluate import Evaluation
+    from edge_daemon.training.scores import Method
     from edge_daemon.training.trainer import Report
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -258,6 +259,27 @@ def _losses(stage: str, losses: Mapping[str, float]) -> str:
 @click.option("--bundle", "bundle_dir", required=True, type=_FOLDER, metavar="BUNDLE")
 @click.option("--captures", required=True, type=_FOLDER, metavar="DIR", help="Captures.")
 @click.option("--truth", required=True, type=_FILE, metavar="CSV", help="Their truth.csv.")
+@click.option("--baselines", is_flag=True, help="Also fixed thresholds and a mixture per run.")
+@click.option(
+    "--train-captures",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Other captures, to train plain IDEC and a supervised oracle on.",
+)
+@click.option("--train-truth", type=_FILE, metavar="CSV", help="Their truth.csv.")
+@click.option(
+    "--float",
+    "float_dir",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Folder of the float stage1.onnx and stage2.onnx, to compare int8 with.",
+)
+@click.option(
+    "--busy",
+    type=_FOLDER,
+    metavar="DIR",
+    help="The same samples at another event rate, with their truth.csv.",
+)
 @_profiles
 @click.option(
     "--into-card",
@@ -269,21 +291,40 @@ def evaluate(
     bundle_dir: Path,
     captures: Path,
     truth: Path,
+    baselines: bool,
+    train_captures: Path | None,
+    train_truth: Path | None,
+    float_dir: Path | None,
+    busy: Path | None,
     profile_dirs: tuple[Path, ...],
     into_card: str | None,
     as_json: bool,
 ) -> int:
-    """Measure a bundle against a cohort with known truth, beside fixed thresholds.
+    """Measure a bundle against a cohort with known truth, beside other methods.
 
     Exit code 3 when some captures could not be classified.
     """
+    if (train_captures is None) != (train_truth is None):
+        raise click.UsageError("--train-captures and --train-truth belong together.")
     from edge_daemon.classify.bundle import load_bundle
     from edge_daemon.training.evaluate import evaluate as measure
+    from edge_daemon.training.evaluate import float_twin
 
     how = output.form(as_json=as_json)
     bundle = load_bundle(bundle_dir)
+    registry = _registry(profile_dirs)
+    others = _methods(bundle, registry, how, baselines, train_captures, train_truth)
     with output.progress("Evaluating", how) as advance:
-        result = measure(bundle, captures, truth, _registry(profile_dirs), advance)
+        result = measure(
+            bundle,
+            captures,
+            truth,
+            registry,
+            others=others,
+            exact=float_twin(bundle, float_dir) if float_dir else None,
+            busy=busy,
+            progress=advance,
+        )
     if into_card is not None:
         from edge_daemon.training.card import add_evaluation
 
@@ -297,14 +338,52 @@ def evaluate(
     return errors.EXIT_WARNINGS if result.failed else errors.EXIT_OK
 
 
-def _print_table(result: Evaluation, how: output.Form) -> None:
-    from edge_daemon.training.table import COLUMNS, cell
+def _methods(
+    bundle: Bundle,
+    registry: Registry,
+    how: output.Form,
+    baselines: bool,
+    captures: Path | None,
+    truth: Path | None,
+) -> list[Method]:
+    """Set up what the bundle is shown beside, the best first."""
+    found: list[Method] = []
+    if captures is not None and truth is not None:
+        _need_training_extra()
+        from edge_daemon.training.baselines_idec import plain_idec
+        from edge_daemon.training.oracle import load_labelled, oracle
 
-    def column(key: str, heading: str) -> output.Column:
-        return output.Column(key, heading, lambda row: cell(key, row[key]), right=True)
+        with output.progress("Decoding", how) as advance:
+            cells = load_labelled(bundle, captures, truth, registry, advance)
+        with output.progress("Training the oracle", how) as advance:
+            found.append(oracle(bundle, cells, advance))
+        with output.progress("Training plain IDEC", how) as advance:
+            found.append(plain_idec(bundle, cells, advance))
+    if baselines:
+        _need_training_extra()
+        from edge_daemon.training.baselines import Mixture, Threshold
+
+        found += [Mixture(), Threshold()]
+    return found
+
+
+def _print_table(result: Evaluation, how: output.Form) -> None:
+    from edge_daemon.training.measures import text
+    from edge_daemon.training.table import MISSED
+
+    def column(name: str) -> output.Column:
+        def cell(record: output.Record) -> str:
+            row = record["row"]
+            missed = MISSED if name == "bundle" and row.met is False else ""
+            return text(row.kind, row.values.get(name)) + missed
+
+        return output.Column(name, name, cell, right=True)
 
     columns = [
-        output.Column("group", "Group", lambda row: f"{row['group']}: {row['name']}"),
-        *(column(key, heading) for key, heading in COLUMNS),
+        output.Column("measure", "Measure", lambda r: r["row"].name, folds=True),
+        output.Column("runs", "Runs", lambda r: r["row"].runs, right=True),
+        output.Column("bar", "Bar", lambda r: r["row"].bar),
+        *(column(name) for name in result.scores),
     ]
-    output.listing(columns, result.table(), how, empty="No run was evaluated.")
+    records = [{"row": row} for row in result.table()]
+    output.listing(columns, records, how, empty="No run was evaluated.")

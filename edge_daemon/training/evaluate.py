@@ -1,14 +1,13 @@
-"""Measure a bundle against a cohort whose truth is known, beside a simple baseline.
+"""Measure a bundle against a cohort whose truth is known, beside any other methods.
 
-The only place besides the simulator that reads truth.
+Truth is read here and nowhere else in the product. Runs are read, classified and forgotten one
+by one.
 """
 
 from __future__ import annotations
 
-import csv
-import math
-import statistics
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,106 +16,141 @@ from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import Classifier
 from edge_daemon.decode import decode
 from edge_daemon.errors import EdgeError, Quarantine
-from edge_daemon.records import CELL_CLASSES
+from edge_daemon.training.cells import Confusion, Density, densities
+from edge_daemon.training.scores import (
+    CLUMPS,
+    RETICULOCYTES,
+    Method,
+    Score,
+    refused,
+    score_calls,
+    score_result,
+)
+from edge_daemon.training.table import Row, rows
+from edge_daemon.training.truth import Truth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.decode.registry import Registry
-    from edge_daemon.records import CellBatch
+    from edge_daemon.records import CellBatch, CellCalls
+    from edge_daemon.training.truth import Sample
 
-PLATELET_EXTINCTION: Final = (1.0, 16.0)
-"""Baseline: an event is a platelet between these extinction heights, µm²; below is debris.
+    Progress = Callable[[int, int], None]
 
-Fixed for all species, as an instrument set up once on dogs would have it (domain: dog platelets
-near 2 µm², cat platelets near 7, goat red cells near 14, dog red cells near 57).
-"""
-RETICULOCYTE_DYE: Final = 3.0
-"""Baseline: a red cell brighter than this is a reticulocyte; a mature dog cell is 1."""
+SHOWN_RUNS: Final = 3
+"""Runs whose density is kept to be looked at, each of another species."""
 
-PLT_GOAL: Final = 0.25
-RBC_GOAL: Final = 0.05
-RETIC_GOAL: Final = 0.25
-MIN_RETIC_PCT: Final = 0.5
-"""Below this a relative reticulocyte error is counting noise."""
 
-_TRUTH_COLUMNS: Final = (
-    "capture",
-    "species",
-    "condition",
-    *(f"n_{name}" for name in CELL_CLASSES),
-    "rbc_10e6_per_ul",
-    "plt_10e3_per_ul",
-    "retic_pct",
-)
+class Called:
+    """A bundle's classifier under a name for the table."""
+
+    tells = frozenset({RETICULOCYTES, CLUMPS})
+
+    def __init__(self, bundle: Bundle, name: str) -> None:
+        self.name = name
+        self._classifier = Classifier(bundle)
+
+    def classify(self, batch: CellBatch) -> CellCalls:
+        """Call every event as the box does."""
+        return self._classifier.classify(batch)
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One run: relative errors of the bundle and of the baseline; None where not defined.
+class Twin:
+    """One run by the int8 bundle and by its float graphs.
 
     Attributes
     ----------
-    plt_events, baseline_plt_events
-        Platelet events found over true platelet events, minus 1: the classification alone.
-    plt, rbc
-        Reported concentration over the truth of the blood, minus 1: with everything that
-        metering, coincidence, clumps and aggregates do.
-    retic, baseline_retic
-        Reported over true percentage of the recorded single red cells that are reticulocytes,
-        minus 1, where that is at least `MIN_RETIC_PCT`.
-    plt_covered, rbc_covered
-        Whether the 95 % interval held the truth.
+    counts
+        Largest difference of a class's expected count, in share of all events.
+    platelets
+        Platelet count, int8 over float, minus 1; None where float finds none.
+    identical
+        Share of events called the same.
     """
 
     capture: str
-    species: str
-    condition: str
-    plt_events: float | None
-    baseline_plt_events: float | None
-    plt: float | None
-    rbc: float | None
-    retic: float | None
-    baseline_retic: float | None
-    clump_points: float
-    plt_covered: bool | None
-    rbc_covered: bool | None
+    counts: float
+    platelets: float | None
+    identical: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluation:
-    """All runs of a cohort.
+    """All runs of a cohort by all methods.
 
     Attributes
     ----------
-    failed
-        Captures that could not be classified, with the reason.
+    bundle, size_bytes
+        The bundle's id, and its files together.
+    scores
+        By method; the bundle's own is the first.
+    unreadable
+        Captures that could not be decoded, with the reason.
+    confusion
+        Of the bundle; None where no cell's class is known.
+    twins
+        Int8 against float; empty when no float graphs were given.
+    rises
+        By method: what a higher event rate added to CLUMP% beyond what it added to the true
+        one, points, for each run present at both rates.
+    density
+        Pictures of some runs, as called and as true.
+    us_per_event
+        CPU microseconds per event to classify and quantify, for each run.
     """
 
     bundle: str
-    scores: tuple[Score, ...]
-    failed: tuple[str, ...]
+    size_bytes: int
+    scores: Mapping[str, tuple[Score, ...]]
+    unreadable: tuple[str, ...]
+    confusion: Confusion | None
+    twins: tuple[Twin, ...]
+    rises: Mapping[str, tuple[float, ...]]
+    density: tuple[Density, ...]
+    us_per_event: tuple[float, ...]
 
-    def table(self) -> list[dict[str, Any]]:
-        """Accuracy over all runs, by species and by condition; one row a group."""
-        rows = [{"group": "all", "name": "all"} | _summary(self.scores)]
-        for group in ("species", "condition"):
-            for name in sorted({getattr(s, group) for s in self.scores}):
-                members = [s for s in self.scores if getattr(s, group) == name]
-                rows.append({"group": group, "name": name} | _summary(members))
-        return rows
+    @property
+    def own(self) -> tuple[Score, ...]:
+        """Scores of the bundle itself."""
+        return next(iter(self.scores.values()))
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Captures without a result of the bundle, with the reason."""
+        return self.unreadable + tuple(f"{s.capture}: {s.refused}" for s in self.own if s.refused)
+
+    def table(self) -> list[Row]:
+        """Every measure, with the bars, for every method."""
+        return rows(self.scores, self.twins, self.rises)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         return {
             "bundle": self.bundle,
-            "runs": len(self.scores),
+            "runs": len(self.own),
             "failed": list(self.failed),
-            "table": self.table(),
-            "scores": [asdict(score) for score in self.scores],
+            "methods": list(self.scores),
+            "table": [asdict(row) for row in self.table()],
+            "classes": self.confusion.classes() if self.confusion else None,
+            "confusion": self.confusion.matrix.tolist() if self.confusion else None,
+            "us_per_event": float(np.median(self.us_per_event)),
+            "scores": {name: [asdict(s) for s in of] for name, of in self.scores.items()},
         }
+
+
+@dataclass
+class _Collector:
+    scores: dict[str, list[Score]]
+    unreadable: list[str] = field(default_factory=list)
+    confusion: Confusion | None = None
+    twins: list[Twin] = field(default_factory=list)
+    density: list[Density] = field(default_factory=list)
+    us_per_event: list[float] = field(default_factory=list)
+    shown: set[str] = field(default_factory=set)
 
 
 def evaluate(
@@ -124,147 +158,185 @@ def evaluate(
     captures: Path,
     truth: Path,
     registry: Registry,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    others: Sequence[Method] = (),
+    exact: Bundle | None = None,
+    busy: Path | None = None,
+    progress: Progress = lambda _done, _total: None,
 ) -> Evaluation:
-    """Classify every capture of a cohort and compare with its truth.
+    """Classify every capture of a cohort by every method and compare with its truth.
+
+    Parameters
+    ----------
+    bundle
+        What is measured.
+    captures, truth
+        Folder of captures and their ``truth.csv``.
+    registry
+        Instrument profiles.
+    others
+        Methods to show beside it.
+    exact
+        The same bundle with float graphs.
+    busy
+        Folder of the same samples at another event rate, with its ``truth.csv``.
+    progress
+        Called with runs done and runs in all.
 
     Raises
     ------
     EdgeError
-        The truth file is not of the expected form, or no capture could be classified.
+        A truth file is not of the expected form, or no capture could be classified.
     """
-    rows = read_truth(truth)
-    classifier = Classifier(bundle)
-    scores: list[Score] = []
-    failed: list[str] = []
-    for done, row in enumerate(rows, start=1):
-        file = captures / row["capture"]
-        try:
-            data = file.read_bytes()
-            batch = decode(data, registry.match(data, file.name))
-            scores.append(_score(bundle, classifier, batch, row))
-        except OSError as error:
-            failed.append(f"{file.name}: {error.strerror}")
-        except Quarantine as error:
-            failed.append(f"{file.name}: {error.message}")
-        progress(done, len(rows))
-    if not scores:
-        reasons = "; ".join(failed[:5])
-        raise EdgeError(f"{captures}: no capture of {truth} could be classified: {reasons}")
-    return Evaluation(bundle.id, tuple(scores), tuple(failed))
-
-
-def read_truth(file: Path) -> list[dict[str, str]]:
-    """Read ``truth.csv`` and check its header and numbers."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EdgeError(f"{file}: cannot be read as CSV in UTF-8: {error}") from error
-    missing = [c for c in _TRUTH_COLUMNS if not rows or c not in rows[0]]
-    if missing:
+    known = Truth(truth)
+    fast = Truth(busy / truth.name) if busy else None
+    total = len(known.samples) + (len(fast.samples) if fast else 0)
+    methods = [Called(bundle, "bundle"), *others]
+    twin = Called(exact, "float") if exact else None
+    kept = _Collector({m.name: [] for m in methods}, confusion=Confusion())
+    for done, sample in enumerate(known.samples, start=1):
+        batch = _read(captures, sample, registry, kept.unreadable)
+        if batch is not None:
+            _own(kept, bundle, methods[0], twin, batch, sample, known)
+            _beside(kept, methods[1:], batch, sample)
+        progress(done, total)
+    if not any(not s.refused for s in kept.scores["bundle"]):
+        reasons = kept.unreadable or [s.refused for s in kept.scores["bundle"]]
         raise EdgeError(
-            f"{file}: no rows, or no column {', '.join(missing)}; "
-            f"expected {','.join(_TRUTH_COLUMNS)}",
-            action="give the truth.csv that belongs to these captures",
+            f"{captures}: no capture of {truth} could be classified: {'; '.join(reasons[:5])}",
+            action="check that the folder, the truth and the bundle belong to one instrument",
         )
-    for line, row in enumerate(rows, start=2):
-        for column in _TRUTH_COLUMNS[3:]:
-            try:
-                good = math.isfinite(float(row[column]))
-            except (TypeError, ValueError):
-                good = False
-            if not good:
-                raise EdgeError(f"{file}: line {line}: {column} is {row[column]!r}, not a number")
-    return rows
-
-
-def _score(
-    bundle: Bundle, classifier: Classifier, batch: CellBatch, row: Mapping[str, str]
-) -> Score:
-    result = quantify(batch, classifier.classify(batch), bundle)
-    value = {m.code: m for m in result.measurements}
-    true = {column: float(row[column]) for column in _TRUTH_COLUMNS[3:]}
-    n_plt = true["n_platelet"]
-    red_events = sum(true[f"n_{name}"] for name in CELL_CLASSES[:3])
-    base_plt, base_retic = baseline(batch)
-    singles = true["n_pure_rbc"] + true["n_reticulocyte"]
-    share = 100 * true["n_reticulocyte"] / max(singles, 1.0)
-    percent = share if share >= MIN_RETIC_PCT else None
-    plt, rbc = value["PLT"], value["RBC"]
-    return Score(
-        capture=row["capture"],
-        species=row["species"],
-        condition=row["condition"],
-        plt_events=_relative(result.counts["platelet"], n_plt),
-        baseline_plt_events=_relative(base_plt, n_plt),
-        plt=_relative(plt.value, true["plt_10e3_per_ul"]),
-        rbc=_relative(rbc.value, true["rbc_10e6_per_ul"]),
-        retic=_relative(value["RETIC%"].value, percent),
-        baseline_retic=_relative(base_retic, percent),
-        clump_points=(value["CLUMP%"].value or 0.0)
-        - 100 * true["n_clumped_rbc"] / max(red_events, 1),
-        plt_covered=_inside(plt.low, plt.high, true["plt_10e3_per_ul"]),
-        rbc_covered=_inside(rbc.low, rbc.high, true["rbc_10e6_per_ul"]),
+    rises: dict[str, tuple[float, ...]] = {}
+    if busy and fast:
+        rises = _rises(kept, methods, bundle, busy, fast, registry,
+                       lambda done: progress(len(known.samples) + done, total))  # fmt: skip
+    return Evaluation(
+        bundle=bundle.id,
+        size_bytes=sum(f.stat().st_size for f in bundle.path.iterdir() if f.is_file()),
+        scores={name: tuple(found) for name, found in kept.scores.items()},
+        unreadable=tuple(kept.unreadable),
+        confusion=kept.confusion if known.has_cells else None,
+        twins=tuple(kept.twins),
+        rises=rises,
+        density=tuple(kept.density),
+        us_per_event=tuple(kept.us_per_event),
     )
 
 
-def baseline(batch: CellBatch) -> tuple[float, float | None]:
-    """Platelet events and reticulocyte % by fixed thresholds on extinction and dye."""
-    extinction = batch.signals[:, batch.channels.index("EXT.H")]
-    low, high = PLATELET_EXTINCTION
-    platelets = float(((extinction >= low) & (extinction < high)).sum())
-    if "FL.H" not in batch.channels:
-        return platelets, None
-    red = extinction >= high
-    bright = red & (batch.signals[:, batch.channels.index("FL.H")] > RETICULOCYTE_DYE)
-    return platelets, 100 * float(bright.sum()) / max(float(red.sum()), 1.0)
+def float_twin(bundle: Bundle, folder: Path) -> Bundle:
+    """Take the bundle with the float graphs of a folder instead of its own.
+
+    Raises
+    ------
+    EdgeError
+        A graph cannot be read.
+    """
+    try:
+        stages = [(folder / f"{name}.onnx").read_bytes() for name in ("stage1", "stage2")]
+    except OSError as error:
+        raise EdgeError(
+            f"{folder}: no stage1.onnx and stage2.onnx in float: {error.strerror}",
+            action="give the folder that `train` wrote beside the bundle",
+        ) from error
+    return replace(bundle, stage1=stages[0], stage2=stages[1])
 
 
-def _relative(found: float | None, true: float | None) -> float | None:
-    if found is None or true is None or true <= 0:
-        return None
-    return found / true - 1
+def _read(
+    captures: Path, sample: Sample, registry: Registry, unreadable: list[str]
+) -> CellBatch | None:
+    file = captures / sample.capture
+    try:
+        data = file.read_bytes()
+        return decode(data, registry.match(data, file.name))
+    except OSError as error:
+        unreadable.append(f"{file.name}: {error.strerror}")
+    except Quarantine as error:
+        unreadable.append(f"{file.name}: {error.message}")
+    return None
 
 
-def _inside(low: float | None, high: float | None, true: float) -> bool | None:
-    return None if low is None or high is None else low <= true <= high
+def _own(
+    kept: _Collector,
+    bundle: Bundle,
+    method: Method,
+    twin: Method | None,
+    batch: CellBatch,
+    sample: Sample,
+    known: Truth,
+) -> None:
+    """Measure the bundle itself on one run."""
+    start = time.process_time()
+    try:
+        calls = method.classify(batch)
+        result = quantify(batch, calls, bundle)
+    except Quarantine as error:
+        kept.scores[method.name].append(refused(sample, error.message))
+        return
+    kept.us_per_event.append(1e6 * (time.process_time() - start) / batch.events)
+    kept.scores[method.name].append(score_result(sample, result))
+    if twin is not None:
+        kept.twins.append(_twin(sample.capture, calls, twin.classify(batch)))
+    codes = known.codes(sample) if known.has_cells else None
+    if codes is not None and kept.confusion is not None:
+        kept.confusion.add(calls, codes)
+    if len(kept.shown) < SHOWN_RUNS and sample.species not in kept.shown:
+        kept.shown.add(sample.species)
+        title = f"{sample.species}, {sample.condition.replace('_', ' ')}"
+        kept.density += densities(f"{title}: as called", batch, calls.codes)
+        if codes is not None:
+            kept.density += densities(f"{title}: as true", batch, codes)
 
 
-def _summary(scores: Sequence[Score]) -> dict[str, Any]:
-    return {
-        "runs": len(scores),
-        "plt_within_25": _within([s.plt_events for s in scores], PLT_GOAL),
-        "plt_median_error": _median(s.plt_events for s in scores),
-        "plt_bias": _bias(s.plt_events for s in scores),
-        "plt_blood_within_25": _within([s.plt for s in scores], PLT_GOAL),
-        "plt_covered": _share(s.plt_covered for s in scores),
-        "rbc_within_5": _within([s.rbc for s in scores], RBC_GOAL),
-        "rbc_median_error": _median(s.rbc for s in scores),
-        "rbc_covered": _share(s.rbc_covered for s in scores),
-        "retic_within_25": _within([s.retic for s in scores], RETIC_GOAL),
-        "retic_median_error": _median(s.retic for s in scores),
-        "retic_bias": _bias(s.retic for s in scores),
-        "clump_points": float(np.median([abs(s.clump_points) for s in scores])),
-        "baseline_plt_within_25": _within([s.baseline_plt_events for s in scores], PLT_GOAL),
-        "baseline_retic_within_25": _within([s.baseline_retic for s in scores], RETIC_GOAL),
-    }
+def _beside(kept: _Collector, methods: Sequence[Method], batch: CellBatch, sample: Sample) -> None:
+    for method in methods:
+        try:
+            score = score_calls(sample, method.classify(batch), method.tells)
+        except Quarantine as error:
+            score = refused(sample, error.message)
+        kept.scores[method.name].append(score)
 
 
-def _within(errors: Iterable[float | None], goal: float) -> float | None:
-    return _share(abs(e) <= goal for e in errors if e is not None)
+def _twin(capture: str, int8: CellCalls, exact: CellCalls) -> Twin:
+    counts = [calls.posterior.sum(axis=0, dtype=np.float64) for calls in (int8, exact)]
+    platelets = float(counts[1][3])
+    return Twin(
+        capture=capture,
+        counts=float(np.abs(counts[0] - counts[1]).max() / len(int8.codes)),
+        platelets=float(counts[0][3]) / platelets - 1 if platelets > 0 else None,
+        identical=float((int8.codes == exact.codes).mean()),
+    )
 
 
-def _median(errors: Iterable[float | None]) -> float | None:
-    sizes = [abs(e) for e in errors if e is not None]
-    return statistics.median(sizes) if sizes else None
-
-
-def _bias(errors: Iterable[float | None]) -> float | None:
-    known = [e for e in errors if e is not None]
-    return statistics.median(known) if known else None
-
-
-def _share(marks: Iterable[bool | None]) -> float | None:
-    known = [mark for mark in marks if mark is not None]
-    return sum(known) / len(known) if known else None
+def _rises(
+    kept: _Collector,
+    methods: Sequence[Method],
+    bundle: Bundle,
+    busy: Path,
+    fast: Truth,
+    registry: Registry,
+    progress: Callable[[int], None],
+) -> dict[str, tuple[float, ...]]:
+    """Rise of CLUMP% with the event rate, over that of the truth, by method."""
+    usual = {name: {s.capture: s for s in found} for name, found in kept.scores.items()}
+    found: dict[str, list[float]] = {m.name: [] for m in methods if CLUMPS in m.tells}
+    for done, sample in enumerate(fast.samples, start=1):
+        batch = _read(busy, sample, registry, kept.unreadable)
+        for method in methods if batch is not None else ():
+            before = usual[method.name].get(sample.capture)
+            if method.name not in found or before is None or before.clump is None:
+                continue
+            assert batch is not None
+            try:
+                calls = method.classify(batch)
+            except Quarantine:
+                continue
+            after = (
+                score_result(sample, quantify(batch, calls, bundle))
+                if method is methods[0]
+                else score_calls(sample, calls, method.tells)
+            )
+            if after.clump is not None:
+                rise = after.clump - before.clump - (after.true_clump - before.true_clump)
+                found[method.name].append(rise)
+        progress(done)
+    return {name: tuple(values) for name, values in found.items() if values}
