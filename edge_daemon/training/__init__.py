@@ -2,5 +2,6 @@
 
 import os
 
-# scikit-learn counts cores through joblib, which warns where a small system has no `lscpu`.
-os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))
+# scikit-learn only starts the mixtures here. One thread keeps its sums in one order, and spares
+# it a count of physical cores that warns where a small system has no `lscpu`.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
