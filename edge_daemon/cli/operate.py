@@ -218,6 +218,7 @@ def config_init(file: Path | None, force: bool) -> None:
         click.echo(text, nl=False)
         return
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w" if force else "x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:

@@ -28,7 +28,7 @@ def write_config(folder, **box):
 
 
 def test_config_init_check_round_trip(invoke, tmp_path):
-    file = tmp_path / "config.toml"
+    file = tmp_path / "etc" / "edge-daemon" / "config.toml"  # as on a fresh box, without the folder
     assert invoke("config", "init", file).code == 0
     assert file.read_text(encoding="utf-8") == invoke("config", "init").out
     done = invoke("config", "check", file)
