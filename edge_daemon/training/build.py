@@ -15,11 +15,13 @@ from edge_daemon.classify.manifest import Identity, Inputs, Provenance, Uncertai
 from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import Classifier
 from edge_daemon.classify.session import StageSession
+from edge_daemon.classify.tally import tally_cells
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CellBatch, SampleInfo
 from edge_daemon.training.bundling import Recipe, write_bundle
 from edge_daemon.training.card import training_card
 from edge_daemon.training.data import ANCHOR, Cohort, Run, load_cohort
+from edge_daemon.training.doubt import doublet_calls, fit_uncertainty, residuals
 from edge_daemon.training.fit import Fitted, fit
 from edge_daemon.training.graphs import build_graph
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 METHOD: Final = "IDEC then VaDE on sample-level values (arXiv 2509.19399), no cell labels"
 CALIBRATION_RUNS: Final = 60
 CALIBRATION_EVENTS: Final = 3000
-MIN_RETIC_PCT: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,10 @@ class Agreement:
     runs
         Validation runs.
     uncertainty
-        Robust relative SD of the ratio of measured to reported; holds the imprecision of the
-        analyzer that reported them, so the intervals err on the wide side.
+        The bundle's own error from run to run, the analyzer's imprecision taken off
+        (`doubt.fit_uncertainty`).
+    doublets_called
+        Shares of chance doublets called a single red cell, and a clump.
     int8_difference
         Largest difference of a class's share of the events, int8 against float, over the
         validation runs; one value for each stage.
@@ -55,6 +58,7 @@ class Agreement:
     runs: int
     uncertainty: Uncertainty
     int8_difference: tuple[float, float]
+    doublets_called: tuple[float, float]
 
 
 def train_bundle(  # noqa: PLR0913 - each option is one of the command's
@@ -104,6 +108,7 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
     recipe = replace(
         recipe,
         uncertainty=agreement.uncertainty,
+        doublets_called=agreement.doublets_called,
         card=training_card(recipe.identity, cohort, fitted, agreement),
     )
     return write_bundle(out, fitted.networks, recipe, runs)
@@ -149,41 +154,20 @@ def _recipe(folder: str, cohort: Cohort, fitted: Fitted, seed: int) -> Recipe:
 def compare(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> Agreement:
     """Run the finished bundle on the validation runs and hold it against their reports."""
     classifier = Classifier(bundle)
-    errors: dict[str, list[float]] = {"RBC": [], "PLT": [], "RETIC%": []}
+    compared = []
     for index in fitted.validation:
         run = cohort.runs[index]
         batch = _batch(run, cohort)
-        result = quantify(batch, classifier.classify(batch), bundle)
-        value = {m.code: m.value for m in result.measurements}
-        reported = {
-            "RBC": run.reference.rbc,
-            "PLT": run.reference.plt,
-            "RETIC%": run.reference.retic_pct,
-        }
-        for code, found in value.items():
-            said = reported.get(code)
-            enough = said is not None and said > (MIN_RETIC_PCT if code == "RETIC%" else 0.0)
-            if found and said and enough:
-                errors[code].append(float(np.log(found / said)))
-    platelet, reticulocyte = _robust_sd(errors["PLT"]), _robust_sd(errors["RETIC%"])
+        calls = classifier.classify(batch)
+        found = {m.code: m.value for m in quantify(batch, calls, bundle).measurements}
+        tally = tally_cells(batch, calls, bundle.manifest.coincidence)
+        compared.append(residuals(tally, found, run.reference))
     return Agreement(
         runs=len(fitted.validation),
-        uncertainty=Uncertainty(
-            rbc=_robust_sd(errors["RBC"]),
-            platelet=platelet,
-            reticulocyte=reticulocyte,
-            # Nobody reports clumps; they are as hard to tell as the harder of the other two.
-            clumped_rbc=max(platelet, reticulocyte),
-        ),
+        uncertainty=fit_uncertainty(compared),
         int8_difference=_int8_difference(bundle, cohort, fitted),
+        doublets_called=doublet_calls(bundle, [(r.signals, r.peak) for r in _spread(cohort.runs)]),
     )
-
-
-def _robust_sd(errors: Sequence[float]) -> float:
-    """SD about zero from the median size, so that bias counts and single runs do not."""
-    if not errors:
-        return 1.0
-    return min(1.0, round(1.4826 * float(np.median(np.abs(errors))), 4))
 
 
 def _int8_difference(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> tuple[float, float]:

@@ -60,6 +60,8 @@ class Recipe:
         Chance coincidences per event and per event/µL of diluted sample.
     card
         Markdown.
+    doublets_called
+        Shares of chance doublets of red cells called a single red cell, and a clump.
     """
 
     identity: Identity
@@ -71,6 +73,7 @@ class Recipe:
     stage2_priors: Sequence[float]
     coincidence_ul: float
     card: str
+    doublets_called: tuple[float, float] = (0.0, 0.0)
 
 
 def write_bundle(
@@ -160,7 +163,11 @@ def _manifest(recipe: Recipe, networks: tuple[Network, Network], files: dict[str
         stage1=_stage(STAGE1_CLASSES, recipe.stage1_priors, networks[0]),
         stage2=_stage(STAGE2_CLASSES, recipe.stage2_priors, networks[1]),
         uncertainty=recipe.uncertainty,
-        coincidence=Coincidence(window_ul=recipe.coincidence_ul),
+        coincidence=Coincidence(
+            window_ul=recipe.coincidence_ul,
+            called_single=recipe.doublets_called[0],
+            called_clump=recipe.doublets_called[1],
+        ),
         files={
             name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
             for name, data in files.items()

@@ -44,9 +44,12 @@ def training_card(identity: Identity, cohort: Cohort, fitted: Fitted, agreement:
         "",
         f"## Agreement with the reported values of {agreement.runs} held-out runs",
         "",
-        "Robust relative SD of measured over reported (holds the analyzer's own imprecision):",
-        f"RBC {doubt.rbc:.1%}, PLT {doubt.platelet:.1%}, RETIC% {doubt.reticulocyte:.1%}.",
-        "These widen every reported interval.",
+        "Own relative SD from run to run, the analyzer's imprecision taken off:",
+        f"RBC {doubt.rbc:.1%}, PLT {doubt.platelet:.1%}, RETIC% {doubt.reticulocyte:.1%};",
+        (
+            f"SD of the log-odds of a call: PLT {doubt.platelet_odds:.2f}, RETIC% "
+            f"{doubt.reticulocyte_odds:.2f}. These widen the reported intervals."
+        ),
         "",
         (
             "Int8 against float, largest difference of a class's share of the events: "

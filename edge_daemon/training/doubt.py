@@ -1,0 +1,220 @@
+"""How far a finished bundle errs from run to run, learnt without truth.
+
+What an analyzer reported differs from what the bundle found for three reasons: the analyzer's own
+imprecision, counting, and the bundle. The first is taken as published, the second follows from the
+counts, and what is left is the bundle's. Chance doublets are made from the runs' own cells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from edge_daemon.classify.manifest import Uncertainty
+from edge_daemon.classify.quantify import METERING_SD
+from edge_daemon.classify.session import StageSession
+from edge_daemon.classify.tally import PLATELET, RETIC
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edge_daemon.classify.bundle import Bundle
+    from edge_daemon.classify.tally import Tally
+    from edge_daemon.training.data import Reference
+
+    Floats = NDArray[np.float64]
+
+REFERENCE_SD: Final[Mapping[str, float]] = {"RBC": 0.02, "PLT": 0.06, "RETIC%": 0.12}
+"""Relative SD of an analyzer's own values between runs, as published for veterinary analyzers."""
+REFERENCE_CELLS: Final = 60_000
+"""Red cells that an analyzer counts for its values (proposed); half for reticulocytes."""
+MIN_COUNTED: Final = 20
+"""Cells, here or there, below which a ratio says nothing but that they are few."""
+MIN_RETIC_PCT: Final = 0.5
+MAX_CLUMPS: Final = 0.02
+DOUBLETS: Final = 4000
+"""Chance doublets made for one bundle."""
+
+_SEED = 20_260
+_OUTLYING = 3.0  # robust statistics: a residual beyond so many SDs counts no more than one there
+_RELATIVE: Final = np.array([0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2])
+_ODDS: Final = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0])
+_GRID = 48
+_WINDOW_WIDTHS = 1.2
+"""Coincidence window over the width of a single cell's pulse (proposed; 2.5 µs over 2.1 µs)."""
+_FWHM = 2.0 * float(np.sqrt(2.0 * np.log(2.0)))
+
+
+class Residual(NamedTuple):
+    """One run's found value against the reported one.
+
+    Attributes
+    ----------
+    error
+        Natural logarithm of found over reported.
+    leverage
+        Relative change of the found value per unit of error in the log-odds of its calls.
+    known
+        Relative variance from counting, mixture curvature and the analyzer.
+    """
+
+    error: float
+    leverage: float
+    known: float
+
+
+def fit_doubt(residuals: Sequence[Residual]) -> tuple[float, float]:
+    """Relative SD and SD of log-odds that make the residuals most likely.
+
+    Parameters
+    ----------
+    residuals
+        Of validation runs; without any, nothing is known and the relative SD is 1.
+
+    Returns
+    -------
+    tuple
+        Relative SD from run to run, SD of the error in log-odds.
+    """
+    if not residuals:
+        return 1.0, 0.0
+    error, leverage, known = np.array(residuals).T
+    relative, odds = (grid.ravel() for grid in np.meshgrid(_RELATIVE, _ODDS, indexing="ij"))
+    variance = known + relative[:, None] ** 2 + (odds[:, None] * leverage) ** 2
+    z = np.minimum(np.abs(error) / np.sqrt(variance), _OUTLYING)
+    cost = (np.log(variance) + z**2).mean(axis=1)
+    # Of what fits about as well, the average: a best fit at zero would promise too much.
+    weight = np.exp(-0.5 * len(error) * (cost - cost.min()))
+    weight /= weight.sum()
+    return float(np.sqrt(weight @ relative**2)), float(np.sqrt(weight @ odds**2))
+
+
+def doublet_calls(
+    bundle: Bundle, runs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+) -> tuple[float, float]:
+    """Shares of chance doublets of red cells that are called one red cell, and a clump.
+
+    Two cells within a window pass at any distance with the same probability; light adds. Pairs
+    of the runs' own red cells are put together so, as Gaussian pulses, and called.
+
+    Parameters
+    ----------
+    bundle
+        The finished bundle.
+    runs
+        ``(signals, peak)`` with the bundle's channels.
+    """
+    rng = np.random.default_rng(_SEED)
+    stages = [StageSession(bundle.stage1, "stage1"), StageSession(bundle.stage2, "stage2")]
+    called = np.zeros(5)
+    for signals, peak in runs:
+        anchor = bundle.channels.index(bundle.manifest.input.anchor)
+        near = np.abs(np.log(np.maximum(signals[:, anchor], 1e-9) / peak[anchor])) < 0.4
+        cells = signals[near].astype(np.float64)
+        if len(cells) < 2:
+            continue
+        pick = rng.integers(len(cells), size=(2, max(1, DOUBLETS // len(runs))))
+        pairs = _overlap(rng, cells[pick[0]], cells[pick[1]], bundle.channels)
+        first, second = (stage.run(pairs, peak)[1] for stage in stages)
+        called[:3] += (first[:, :1] * second).sum(axis=0)
+        called[3:] += first[:, 1:].sum(axis=0)
+    if not called.any():
+        return 0.0, 0.0
+    called /= called.sum()
+    return round(float(called[0] + called[1]), 4), round(float(called[2]), 4)
+
+
+def _overlap(
+    rng: np.random.Generator, one: Floats, two: Floats, channels: Sequence[str]
+) -> NDArray[np.float32]:
+    """Signals of pairs of cells that pass within a window, ``(pairs, channels)``."""
+    pairs = one + two
+    widths = [i for i, channel in enumerate(channels) if channel.endswith(".W")]
+    if not widths:
+        return pairs.astype(np.float32)
+    # Pulses closer than about their width at half height cannot be told apart by a trigger.
+    apart = rng.random(len(one)) * _WINDOW_WIDTHS * one[:, widths].mean(axis=1)
+    for i in widths:
+        height = channels.index(channels[i].replace(".W", ".H"))
+        pairs[:, height], pairs[:, i] = _compound(
+            (one[:, height], two[:, height]), (one[:, i], two[:, i]), apart
+        )
+    return pairs.astype(np.float32)
+
+
+def _compound(
+    heights: tuple[Floats, Floats], widths: tuple[Floats, Floats], apart: Floats
+) -> tuple[Floats, Floats]:
+    """Peak and width at half height of two Gaussian pulses at a distance."""
+    sigma = [np.maximum(width, 1e-3) / _FWHM for width in widths]
+    low, high = -3.0 * sigma[0], apart + 3.0 * sigma[1]
+    step = (high - low) / (_GRID - 1)
+    place = low[:, None] + step[:, None] * np.arange(_GRID)
+    wave = np.zeros_like(place)
+    for height, width, at in zip(heights, sigma, (0.0 * apart, apart), strict=True):
+        wave += height[:, None] * np.exp(-0.5 * ((place - at[:, None]) / width[:, None]) ** 2)
+    above = wave >= 0.5 * wave.max(axis=1, keepdims=True)
+    extent = _GRID - above.argmax(axis=1) - above[:, ::-1].argmax(axis=1)
+    return wave.max(axis=1), extent * step
+
+
+def residuals(
+    tally: Tally, found: Mapping[str, float | None], said: Reference
+) -> dict[str, Residual]:
+    """Compare one run's values with the reported ones, where those say enough.
+
+    Parameters
+    ----------
+    tally
+        What the found values rest on.
+    found
+        Values by measurement code.
+    said
+        The reported values.
+    """
+    compared: dict[str, Residual] = {}
+    platelets, retics = tally.events[PLATELET], tally.events[RETIC]
+    counted = {"RBC": REFERENCE_CELLS, "PLT": 0.0, "RETIC%": 0.0}
+    if said.plt:
+        counted["PLT"] = said.plt / (1000 * said.rbc) * REFERENCE_CELLS
+    if said.retic_pct and said.retic_pct > MIN_RETIC_PCT:
+        counted["RETIC%"] = said.retic_pct / 100 * REFERENCE_CELLS / 2
+    if tally.clumps > MAX_CLUMPS * tally.singles:
+        counted["RBC"] = 0  # analyzers count a clump once
+    reported = {"RBC": said.rbc, "PLT": said.plt, "RETIC%": said.retic_pct}
+    own = {
+        "RBC": (tally.red_events, 0.0, 0.0),
+        "PLT": (platelets, tally.spread[PLATELET], tally.leverage[PLATELET]),
+        "RETIC%": (retics, tally.spread[RETIC], tally.leverage[RETIC]),
+    }
+    for code, (events, spread, leverage) in own.items():
+        value, reference = found.get(code), reported[code]
+        if not value or not reference or counted[code] < MIN_COUNTED or events < MIN_COUNTED:
+            continue
+        metering = 0.0 if code == "RETIC%" else METERING_SD**2
+        known = (events + spread) / events**2 + 1 / counted[code]
+        known += REFERENCE_SD[code] ** 2 + metering
+        compared[code] = Residual(float(np.log(value / reference)), leverage / events, known)
+    return compared
+
+
+def fit_uncertainty(compared: Sequence[Mapping[str, Residual]]) -> Uncertainty:
+    """Learn the bundle's own errors from the residuals of its validation runs."""
+    fitted = {
+        code: fit_doubt([run[code] for run in compared if code in run]) for code in REFERENCE_SD
+    }
+    (rbc, _), platelet, retic = fitted["RBC"], fitted["PLT"], fitted["RETIC%"]
+    # Nobody reports clumps; they are as hard to tell as the harder of the other two.
+    clump = max(platelet[0], retic[0]), max(platelet[1], retic[1])
+    return Uncertainty(
+        rbc=round(rbc, 4),
+        platelet=round(platelet[0], 4),
+        reticulocyte=round(retic[0], 4),
+        clumped_rbc=round(clump[0], 4),
+        platelet_odds=round(platelet[1], 3),
+        reticulocyte_odds=round(retic[1], 3),
+        clumped_rbc_odds=round(clump[1], 3),
+    )
