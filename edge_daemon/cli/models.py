@@ -200,6 +200,7 @@ def train(
             progress=advance,
         )
     output.say(f"Wrote {bundle.id} to {bundle.path}; its card says how well it agrees.")
+    output.say(f"Look at {out}-report/report.html.")
     output.say(f"Next: edge-daemon evaluate --bundle {out} --captures DIR --truth CSV")
 
 
@@ -282,6 +283,13 @@ def _losses(stage: str, losses: Mapping[str, float]) -> str:
 )
 @_profiles
 @click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write an HTML report with figures.",
+)
+@click.option(
     "--into-card",
     metavar="TEXT",
     help="Also write the table into the bundle's card, under this sentence; a release step.",
@@ -297,6 +305,7 @@ def evaluate(
     float_dir: Path | None,
     busy: Path | None,
     profile_dirs: tuple[Path, ...],
+    report_file: Path | None,
     into_card: str | None,
     as_json: bool,
 ) -> int:
@@ -329,6 +338,10 @@ def evaluate(
         from edge_daemon.training.card import add_evaluation
 
         add_evaluation(bundle, result, into_card)
+    if report_file is not None:
+        from edge_daemon.training.report import evaluation_report, write_report
+
+        write_report(report_file, evaluation_report(result).encode())
     if how == "json":
         output.emit_json(result.as_dict())
     else:

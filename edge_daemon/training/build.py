@@ -17,13 +17,13 @@ from edge_daemon.classify.runtime import Classifier
 from edge_daemon.classify.session import StageSession
 from edge_daemon.classify.tally import tally_cells
 from edge_daemon.errors import EdgeError
-from edge_daemon.records import CellBatch, SampleInfo
 from edge_daemon.training.bundling import Recipe, write_bundle
 from edge_daemon.training.card import training_card
 from edge_daemon.training.data import ANCHOR, Cohort, Run, load_cohort
 from edge_daemon.training.doubt import doublet_calls, fit_uncertainty, residuals
 from edge_daemon.training.fit import Fitted, fit
 from edge_daemon.training.graphs import build_graph
+from edge_daemon.training.report_training import Diary, as_batch, leave_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
     report: Report | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Bundle:
-    """Train, quantize, check on held-out runs, and write a bundle.
+    """Train, quantize, check on held-out runs, write a bundle and a report beside it.
 
     Parameters
     ----------
@@ -99,7 +99,8 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
             action="choose another folder, or a new version",
         )
     cohort = load_cohort(captures, references, registry, profile_id=profile_id, progress=progress)
-    fitted = fit(cohort, seed=seed, schedule=schedule, report=report)
+    diary = Diary(report)
+    fitted = fit(cohort, seed=seed, schedule=schedule, report=diary)
     recipe = _recipe(out.name, cohort, fitted, seed)
     runs = [(run.signals[:CALIBRATION_EVENTS], run.peak) for run in _spread(cohort.runs)]
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +112,9 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
         doublets_called=agreement.doublets_called,
         card=training_card(recipe.identity, cohort, fitted, agreement),
     )
-    return write_bundle(out, fitted.networks, recipe, runs)
+    bundle = write_bundle(out, fitted.networks, recipe, runs)
+    leave_report(bundle, cohort, fitted, diary)
+    return bundle
 
 
 def _spread(runs: Sequence[Run]) -> list[Run]:
@@ -157,7 +160,7 @@ def compare(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> Agreement:
     compared = []
     for index in fitted.validation:
         run = cohort.runs[index]
-        batch = _batch(run, cohort)
+        batch = as_batch(run, cohort)
         calls = classifier.classify(batch)
         found = {m.code: m.value for m in quantify(batch, calls, bundle).measurements}
         tally = tally_cells(batch, calls, bundle.manifest.coincidence)
@@ -185,20 +188,3 @@ def _int8_difference(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> tuple[fl
             shares.append(float(np.abs(means[0] - means[1]).max()))
         worst.append(max(shares))
     return worst[0], worst[1]
-
-
-def _batch(run: Run, cohort: Cohort) -> CellBatch:
-    reference = run.reference
-    sample = SampleInfo(
-        species=reference.species,
-        volume_ul=reference.volume_ul,
-        dilution=reference.dilution,
-        simulated=cohort.simulated,
-    )
-    return CellBatch(
-        signals=run.signals,
-        channels=cohort.channels,
-        saturated=np.zeros(run.signals.shape, dtype=bool),
-        sample=sample,
-        profile=cohort.profiles[0],
-    )

@@ -86,6 +86,8 @@ class Evaluation:
     ----------
     bundle, size_bytes
         The bundle's id, and its files together.
+    simulated
+        Whether any run is simulated.
     scores
         By method; the bundle's own is the first.
     unreadable
@@ -105,6 +107,7 @@ class Evaluation:
 
     bundle: str
     size_bytes: int
+    simulated: bool
     scores: Mapping[str, tuple[Score, ...]]
     unreadable: tuple[str, ...]
     confusion: Confusion | None
@@ -131,6 +134,7 @@ class Evaluation:
         """Everything, for JSON."""
         return {
             "bundle": self.bundle,
+            "simulated": self.simulated,
             "runs": len(self.own),
             "failed": list(self.failed),
             "methods": list(self.scores),
@@ -145,6 +149,7 @@ class Evaluation:
 @dataclass
 class _Collector:
     scores: dict[str, list[Score]]
+    simulated: bool = False
     unreadable: list[str] = field(default_factory=list)
     confusion: Confusion | None = None
     twins: list[Twin] = field(default_factory=list)
@@ -197,6 +202,7 @@ def evaluate(
     for done, sample in enumerate(known.samples, start=1):
         batch = _read(captures, sample, registry, kept.unreadable)
         if batch is not None:
+            kept.simulated |= batch.sample.simulated
             _own(kept, bundle, methods[0], twin, batch, sample, known)
             _beside(kept, methods[1:], batch, sample)
         progress(done, total)
@@ -213,6 +219,7 @@ def evaluate(
     return Evaluation(
         bundle=bundle.id,
         size_bytes=sum(f.stat().st_size for f in bundle.path.iterdir() if f.is_file()),
+        simulated=kept.simulated,
         scores={name: tuple(found) for name, found in kept.scores.items()},
         unreadable=tuple(kept.unreadable),
         confusion=kept.confusion if known.has_cells else None,
@@ -275,7 +282,7 @@ def _own(
     kept.us_per_event.append(1e6 * (time.process_time() - start) / batch.events)
     kept.scores[method.name].append(score_result(sample, result))
     if twin is not None:
-        kept.twins.append(_twin(sample.capture, calls, twin.classify(batch)))
+        kept.twins.append(compare_twins(sample.capture, calls, twin.classify(batch)))
     codes = known.codes(sample) if known.has_cells else None
     if codes is not None and kept.confusion is not None:
         kept.confusion.add(calls, codes)
@@ -296,7 +303,8 @@ def _beside(kept: _Collector, methods: Sequence[Method], batch: CellBatch, sampl
         kept.scores[method.name].append(score)
 
 
-def _twin(capture: str, int8: CellCalls, exact: CellCalls) -> Twin:
+def compare_twins(capture: str, int8: CellCalls, exact: CellCalls) -> Twin:
+    """Compare one run's calls by the int8 bundle with those of its float graphs."""
     counts = [calls.posterior.sum(axis=0, dtype=np.float64) for calls in (int8, exact)]
     platelets = float(counts[1][3])
     return Twin(
