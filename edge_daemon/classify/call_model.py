@@ -13,8 +13,9 @@ import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
 from edge_daemon.classify.priors import _CERTAIN, reestimate
-from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR
+from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR, adapt_stage1
 from edge_daemon.classify.session import StageSession
+from edge_daemon.classify.strata import Strata
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CELL_CLASSES
 
@@ -75,8 +76,8 @@ class CallModel:
         self._stage1 = StageSession(bundle.stage1, f"{bundle.path}/stage1.onnx")
         self._stage2 = StageSession(bundle.stage2, f"{bundle.path}/stage2.onnx")
         self._priors2 = np.array(manifest.stage2.priors)
-        self._weights1, self._weights2 = np.ones(3), np.ones(3)
-        self._weights1, self._weights2 = self._run_weights(np.array(manifest.stage1.priors))
+        self._strata = Strata.of(self.channels, manifest.input.anchor)
+        self._weights1, self._weights2 = self._run_weights(bundle, batch.sample.volume_ul)
         self.codes = self.posterior(self.signals).argmax(axis=1).astype(np.uint8)
         differing = _differing(self.codes, calls.codes)
         if differing > MAX_DIFFERING * len(self.codes):
@@ -87,15 +88,15 @@ class CallModel:
             )
 
     def _run_weights(
-        self, priors1: NDArray[np.float64]
+        self, bundle: Bundle, volume_ul: float | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Find the run's class frequencies over those of training, for both stages."""
         stage1 = self._run(self._stage1, self.signals)
-        stage1, found1 = reestimate(stage1, priors1)
+        stage1, shift1 = adapt_stage1(bundle, stage1, self.signals, self._peak, volume_ul)
         red = stage1[:, 0] > RED_FLOOR
         stage2 = self._run(self._stage2, self.signals[red])
         _, found2 = reestimate(stage2, self._priors2)
-        return found1 / priors1, found2 / self._priors2
+        return shift1, found2 / self._priors2
 
     def posterior(self, signals: NDArray[np.float32]) -> NDArray[np.float64]:
         """Posterior of cells of this run.
@@ -110,7 +111,9 @@ class CallModel:
         NDArray
             float64 ``(cells, 5)`` in the order of `CELL_CLASSES`; rows sum to 1.
         """
-        stage1 = _weigh(self._run(self._stage1, signals), self._weights1)
+        several = len(self._weights1) > 1
+        weights1 = self._weights1[self._strata.split(signals, self._peak) if several else 0]
+        stage1 = _weigh(self._run(self._stage1, signals), weights1)
         red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
         stage2 = np.broadcast_to(self._priors2, (len(signals), 3)).copy()
         stage2[red] = _weigh(self._run(self._stage2, signals[red]), self._weights2)
@@ -141,7 +144,7 @@ def _weigh(posterior: NDArray[np.float32], weights: NDArray[np.float64]) -> NDAr
     """Shift single cells to the run's class frequencies exactly as `reestimate` shifted the run."""
     result = posterior.astype(np.float64)
     open_rows = posterior.max(axis=1) < _CERTAIN
-    result[open_rows] *= weights
+    result[open_rows] *= weights if weights.ndim == 1 else weights[open_rows]
     result /= result.sum(axis=1, keepdims=True)
     return result
 

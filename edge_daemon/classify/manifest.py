@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from edge_daemon.classify.strata import STRATA
 from edge_daemon.records import CANONICAL_CHANNELS, SPECIES
 
 STAGE1_CLASSES: Final = ("red_cell", "platelet", "other")
@@ -78,19 +79,32 @@ class Inputs(_Table):
 
 
 class Stage(_Table):
-    """``[stage1]`` and ``[stage2]``: class names and the priors they were trained with."""
+    """``[stage1]`` and ``[stage2]``: class names and the priors they were trained with.
+
+    Priors are one list for all events, or, in stage 1, one for each stratum of events
+    (`edge_daemon.classify.strata`).
+    """
 
     classes: list[str]
-    priors: list[Probability]
+    priors: list[Probability] | list[list[Probability]]
     latent: int = Field(ge=1, le=64)
 
     @model_validator(mode="after")
     def _priors_sum(self) -> Self:
-        if len(self.priors) != len(self.classes):
-            raise ValueError(f"{len(self.classes)} classes but {len(self.priors)} priors")
-        if not math.isclose(sum(self.priors), 1.0, abs_tol=1e-6):
-            raise ValueError(f"priors sum to {sum(self.priors):.8g}, expected 1")
+        for priors in self.by_stratum:
+            if len(priors) != len(self.classes):
+                raise ValueError(f"{len(self.classes)} classes but {len(priors)} priors")
+            if not math.isclose(sum(priors), 1.0, abs_tol=1e-6):
+                raise ValueError(f"priors sum to {sum(priors):.8g}, expected 1")
+        if len(self.by_stratum) not in {1, STRATA}:
+            raise ValueError(f"priors of {len(self.by_stratum)} strata, expected 1 or {STRATA}")
         return self
+
+    @property
+    def by_stratum(self) -> list[list[float]]:
+        """Priors of each stratum; one row where the events are not parted."""
+        rows = [row for row in self.priors if isinstance(row, list)]
+        return rows or [[p for p in self.priors if isinstance(p, float)]]
 
 
 class Uncertainty(_Table):
@@ -165,6 +179,8 @@ class Manifest(_Table):
         for stage, classes in ((self.stage1, STAGE1_CLASSES), (self.stage2, STAGE2_CLASSES)):
             if tuple(stage.classes) != classes:
                 raise ValueError(f"classes: expected {list(classes)}, found {stage.classes}")
+        if len(self.stage2.by_stratum) > 1:
+            raise ValueError("stage2: its cells are red cells, one stratum; expected one list")
         return self
 
 

@@ -7,12 +7,21 @@ them best (Saerens, Latinne and Decaestecker 2002) and re-weights every event ac
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from edge_daemon.classify.strata import LARGE, Strata, expected_doublets
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+OTHER: Final = 2
+"""Column of stage 1 that chance doublets belong to."""
+
+DOUBLET_SD: Final = 0.05
+"""Relative SD of the expected chance doublets beyond their counting noise (proposed)."""
 
 MAX_RISE: Final = 30.0
 """How much commoner than in training, relative to the commonest class, a class may get.
@@ -25,11 +34,92 @@ MAX_FALL: Final = 1000.0
 
 _ITERATIONS = 60
 _TOLERANCE = 1e-6
-_CERTAIN = 0.999  # above this, no admissible shift moves an event's mass noticeably
+_CERTAIN = 0.9999  # above this, no admissible shift moves an event's mass noticeably
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is known of one class's frequency before the cells are seen: a beta distribution.
+
+    Attributes
+    ----------
+    column
+        The class.
+    share
+        Its expected share of the events.
+    strength
+        Events that this knowledge is worth.
+    """
+
+    column: int
+    share: float
+    strength: float
+
+    @classmethod
+    def doublets(cls, number: float, events: int) -> Expected:
+        """Chance doublets among the large events; their number is Poisson about what is known."""
+        share = min(max(number / max(events, 1), 1e-4), 0.97)
+        variance = 1 / max(number, 1.0) + DOUBLET_SD**2
+        return cls(OTHER, share, max((1 - share) / (share * variance) - 1, 0.0))
+
+    def pull(self, priors: NDArray[np.float64], events: int) -> NDArray[np.float64]:
+        """Draw the class's frequency, as counted, towards what was known."""
+        counted = priors[self.column]
+        wanted = (counted * events + self.share * self.strength) / (events + self.strength)
+        pulled: NDArray[np.float64] = priors * ((1 - wanted) / max(1 - counted, 1e-12))
+        pulled[self.column] = wanted
+        return pulled
+
+
+def reestimate_strata(
+    posterior: NDArray[np.float32],
+    signals: NDArray[np.float32],
+    peak: NDArray[np.float32],
+    strata: Strata,
+    training_priors: NDArray[np.float64],
+    coincidence: tuple[float | None, float],
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Adapt stage 1 to the run, each stratum by itself.
+
+    Parameters
+    ----------
+    posterior
+        float32 ``(events, classes)`` under the training priors.
+    signals, peak
+        float32 ``(events, channels)`` and ``(channels,)``.
+    strata
+        How the events divide.
+    training_priors
+        float64 ``(strata, classes)``.
+    coincidence
+        Metered volume and coincidence window, µL of diluted sample.
+
+    Returns
+    -------
+    tuple
+        The adapted posterior and, ``(strata, classes)``, how much commoner each class is than in
+        training.
+    """
+    stratum = strata.split(signals, peak)
+    number = expected_doublets(strata.red_events(signals, peak), *coincidence)
+    result = np.empty_like(posterior)
+    shift = np.ones(training_priors.shape)
+    for index, priors in enumerate(training_priors):
+        rows = np.flatnonzero(stratum == index)
+        if not len(rows):
+            continue
+        known = None
+        if index == LARGE and number is not None:
+            known = Expected.doublets(number, len(rows))
+        result[rows], found = reestimate(posterior[rows], priors, known)
+        shift[index] = found / priors
+    return result, shift
 
 
 def reestimate(
-    posterior: NDArray[np.float32], training_priors: NDArray[np.float64]
+    posterior: NDArray[np.float32],
+    training_priors: NDArray[np.float64],
+    known: Expected | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Adapt posteriors to the run's own class frequencies.
 
@@ -39,6 +129,8 @@ def reestimate(
         float32 ``(events, classes)`` under the training priors; rows sum to 1.
     training_priors
         float64 ``(classes,)``, all positive.
+    known
+        What is known of one class's frequency beforehand.
 
     Returns
     -------
@@ -52,13 +144,15 @@ def reestimate(
     # One contiguous row a class: the inner loop then runs over events, not over three classes.
     uncertain = np.ascontiguousarray(posterior[open_rows].T)
     settled = posterior.sum(axis=0, dtype=np.float64) - uncertain.sum(axis=1, dtype=np.float64)
-    priors = _bounded(posterior.mean(axis=0, dtype=np.float64), training_priors)
+    counted = posterior.mean(axis=0, dtype=np.float64)
+    priors = _bounded(known.pull(counted, events) if known else counted, training_priors)
     adapted = uncertain
     for _ in range(_ITERATIONS):
         adapted = uncertain * (priors / training_priors).astype(np.float32)[:, None]
         adapted /= adapted.sum(axis=0)
         found = adapted.sum(axis=1, dtype=np.float64)
-        updated = _bounded((settled + found) / events, training_priors)
+        counted = (settled + found) / events
+        updated = _bounded(known.pull(counted, events) if known else counted, training_priors)
         change = float(np.abs(updated - priors).max())
         priors = updated
         if change < _TOLERANCE:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.priors import reestimate
+from edge_daemon.classify.priors import reestimate, reestimate_strata
 from edge_daemon.classify.session import ModelError, StageSession
+from edge_daemon.classify.strata import Strata
 from edge_daemon.errors import Quarantine
 from edge_daemon.records import CELL_CLASSES, CellCalls
 
@@ -47,7 +48,6 @@ class Classifier:
         self._bundle = bundle
         self._stage1 = StageSession(bundle.stage1, f"{bundle.path}/stage1.onnx")
         self._stage2 = StageSession(bundle.stage2, f"{bundle.path}/stage2.onnx")
-        self._priors1 = np.array(bundle.manifest.stage1.priors)
         self._priors2 = np.array(bundle.manifest.stage2.priors)
 
     def classify(self, batch: CellBatch) -> CellCalls:
@@ -72,7 +72,7 @@ class Classifier:
         signals = self._inputs(batch)
         peak = red_cell_peak(signals, self._bundle.channels, self._bundle.manifest.input.anchor)
         stage1 = self._run(self._stage1, signals, peak)
-        stage1, _ = reestimate(stage1, self._priors1)
+        stage1, _ = adapt_stage1(self._bundle, stage1, signals, peak, batch.sample.volume_ul)
         red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
         stage2 = self._run(self._stage2, signals[red], peak)
         stage2, _ = reestimate(stage2, self._priors2)
@@ -137,6 +137,44 @@ class Classifier:
                 f"({bad} of {len(sums)} events)",
                 action="run `edge-daemon model verify`; if it passes, report this capture",
             )
+
+
+def adapt_stage1(
+    bundle: Bundle,
+    posterior: NDArray[np.float32],
+    signals: NDArray[np.float32],
+    peak: NDArray[np.float32],
+    volume_ul: float | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Adapt stage 1's posterior to the run's own class frequencies.
+
+    Parameters
+    ----------
+    bundle
+        Whose stage 1 it is.
+    posterior
+        float32 ``(events, 3)`` under the training priors.
+    signals
+        float32 ``(events, channels)`` of the whole run, in the bundle's order.
+    peak
+        float32 ``(channels,)``.
+    volume_ul
+        Metered volume of diluted sample; None where not known.
+
+    Returns
+    -------
+    tuple
+        The adapted posterior and how much commoner each class is than in training,
+        ``(strata, 3)``; one row when the bundle does not part its events.
+    """
+    manifest = bundle.manifest
+    priors = np.array(manifest.stage1.by_stratum)
+    if len(priors) == 1:
+        adapted, found = reestimate(posterior, priors[0])
+        return adapted, found / priors
+    strata = Strata.of(bundle.channels, manifest.input.anchor)
+    coincidence = (volume_ul, manifest.coincidence.window_ul)
+    return reestimate_strata(posterior, signals, peak, strata, priors, coincidence)
 
 
 def _batches(events: int) -> Iterator[slice]:
