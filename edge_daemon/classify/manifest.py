@@ -22,6 +22,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 RelativeSd = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 OddsSd = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 
 
@@ -138,6 +140,40 @@ class Coincidence(_Table):
     uncertainty: RelativeSd = 0.1
 
 
+class Habit(_Table):
+    """``[habit]``: what runs of training were like (`edge_daemon.classify.outlier`)."""
+
+    features: list[str] = Field(min_length=1, max_length=64)
+    centre: list[Finite]
+    scale: list[Positive]
+    precision: list[list[Finite]]
+    limit: Positive
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        size = len(self.features)
+        rows = {len(self.centre), len(self.scale), len(self.precision), *map(len, self.precision)}
+        if rows != {size}:
+            raise ValueError(f"{size} features, but lists of {sorted(rows)}")
+        return self
+
+
+class Kind(_Table):
+    """``[species.kinds.NAME]``: centre and precision of the traits of one species."""
+
+    centre: list[Finite] = Field(min_length=8, max_length=8)
+    precision: list[Annotated[list[Finite], Field(min_length=8, max_length=8)]] = Field(
+        min_length=8, max_length=8
+    )
+
+
+class SpeciesHabits(_Table):
+    """``[species]``: how species differ (`edge_daemon.classify.species`)."""
+
+    limit: Positive
+    kinds: dict[str, Kind] = Field(min_length=2)
+
+
 class FileEntry(_Table):
     """``[files."NAME"]``."""
 
@@ -171,6 +207,8 @@ class Manifest(_Table):
     coincidence: Coincidence
     files: dict[str, FileEntry]
     provenance: Provenance
+    habit: Habit | None = None
+    species: SpeciesHabits | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -10,6 +10,8 @@ from edge_daemon.classify.coincidence import alone, crowding
 from edge_daemon.classify.flags import ESTIMATED_FRACTION, raise_flags
 from edge_daemon.classify.indices import cell_indices
 from edge_daemon.classify.intervals import count_interval, fraction_interval
+from edge_daemon.classify.outlier import refuse_stranger
+from edge_daemon.classify.species import suspect_species
 from edge_daemon.classify.tally import CLUMP, PLATELET, RETIC, tally_cells
 from edge_daemon.records import CELL_CLASSES, Measurement
 
@@ -69,12 +71,21 @@ def quantify(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> Quantified:
         Its cells, as `Classifier.classify` called them.
     bundle
         The bundle that called them.
+
+    Raises
+    ------
+    Quarantine
+        ``not_classified``: the run is unlike those that the bundle was trained on.
     """
+    refuse_stranger(batch, calls, bundle)
     tally = tally_cells(batch, calls, bundle.manifest.coincidence)
     dyed = any(c.startswith("FL.") for c in bundle.channels)
     measurements = _measure(tally, batch, bundle.manifest, dyed=dyed)
     counts = whole_counts(tally.events)
     raised = raise_flags(batch, counts, tally, measurements)
+    if bundle.manifest.species is not None:
+        suspicion = suspect_species(batch, calls, bundle.manifest.species)
+        raised += [] if suspicion is None else [(suspicion, tuple(m.code for m in measurements))]
     counted = tuple(
         replace(m, flags=tuple(f.code for f, codes in raised if m.code in codes))
         for m in measurements

@@ -23,6 +23,7 @@ from edge_daemon.training.data import ANCHOR, Cohort, Run, load_cohort
 from edge_daemon.training.doubt import doublet_calls, fit_uncertainty, residuals
 from edge_daemon.training.fit import Fitted, fit
 from edge_daemon.training.graphs import build_graph
+from edge_daemon.training.habits import learn_habits
 from edge_daemon.training.report_training import Diary, as_batch, leave_report
 
 if TYPE_CHECKING:
@@ -106,10 +107,13 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
     with tempfile.TemporaryDirectory() as folder:
         draft = write_bundle(Path(folder, "draft"), fitted.networks, recipe, runs)
         agreement = compare(draft, cohort, fitted)
+        habit, species = learn_habits(draft, (as_batch(run, cohort) for run in cohort.runs))
     recipe = replace(
         recipe,
         uncertainty=agreement.uncertainty,
         doublets_called=agreement.doublets_called,
+        habit=habit,
+        species=species,
         card=training_card(recipe.identity, cohort, fitted, agreement),
     )
     bundle = write_bundle(out, fitted.networks, recipe, runs)

@@ -21,11 +21,13 @@ from edge_daemon.classify.manifest import (
     STAGE2_CLASSES,
     Coincidence,
     FileEntry,
+    Habit,
     Identity,
     Inputs,
     Manifest,
     Provenance,
     Runtime,
+    SpeciesHabits,
     Stage,
     Uncertainty,
     Validity,
@@ -62,6 +64,8 @@ class Recipe:
         Markdown.
     doublets_called
         Shares of chance doublets of red cells called a single red cell, and a clump.
+    habit, species
+        What runs of training were like, and how species differ.
     """
 
     identity: Identity
@@ -74,6 +78,8 @@ class Recipe:
     coincidence_ul: float
     card: str
     doublets_called: tuple[float, float] = (0.0, 0.0)
+    habit: Habit | None = None
+    species: SpeciesHabits | None = None
 
 
 def write_bundle(
@@ -173,8 +179,10 @@ def _manifest(recipe: Recipe, networks: tuple[Network, Network], files: dict[str
             for name, data in files.items()
         },
         provenance=recipe.provenance,
+        habit=recipe.habit,
+        species=recipe.species,
     )
-    return tomlkit.dumps(manifest.model_dump(by_alias=True))
+    return tomlkit.dumps(manifest.model_dump(by_alias=True, exclude_none=True))
 
 
 def _stage(classes: Sequence[str], priors: Sequence[float], network: Network) -> Stage:

@@ -1,0 +1,205 @@
+"""Tell a run that is like those the bundle was trained on from one it knows nothing of.
+
+A classifier calls any cell it is given. Whether the calls mean anything shows in the run as a
+whole: where its red-cell peak lies, how wide it is, how its channels go together, and how sure
+the calls are. Training keeps what is usual; a run far from it is not classified.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_daemon.classify.calibrate import red_cell_peak
+from edge_daemon.classify.manifest import Habit
+from edge_daemon.errors import Quarantine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edge_daemon.classify.bundle import Bundle
+    from edge_daemon.records import CellBatch, CellCalls
+
+    Floats = NDArray[np.float32]
+    Real = NDArray[np.float64]
+
+SUMMARY_EVENTS: Final = 20_000
+"""Events, evenly spread over the run, that a summary is made from."""
+GAIN_TOLERANCE: Final = 0.2
+"""A detector may stand so far from where it stood in training, natural-log units; calls are made
+in units of the run's own peak and do not suffer."""
+MARGIN: Final = 1.3
+"""A run may be so much further out than the furthest one of training."""
+MIN_RUNS: Final = 60
+"""Training runs below which nothing is called unusual."""
+
+_PEAK_HALF_WIDTH = 0.4  # natural-log units around the peak that hold single red cells
+_SMALL = -1.0  # log extinction over the peak below which lie platelets and debris
+_FEWEST = 30
+_FLOOR = 1e-6
+_UNSURE = 0.9
+_WINSOR = 4.0
+_SHRINK = 0.1
+_FOLDS = 5
+
+
+def run_summary(
+    signals: Floats, channels: Sequence[str], peak: Floats, posterior: Floats, anchor: str
+) -> dict[str, float]:
+    """Describe a run in a few numbers that need no calls to be right.
+
+    Parameters
+    ----------
+    signals
+        float32 ``(events, channels)``.
+    channels
+        Names of the columns.
+    peak
+        float32 ``(channels,)``: the run's red-cell peak.
+    posterior
+        float32 ``(events, 5)``.
+    anchor
+        Channel that haemoglobin dominates.
+
+    Returns
+    -------
+    dict
+        For every channel the logarithm of its peak; for every height its spread among single red
+        cells, its rank correlation with the anchor, and where small events lie relative to the
+        peak; how unsure the calls are. NaN where too few events say anything.
+    """
+    rows = slice(None, None, -(-len(signals) // SUMMARY_EVENTS))
+    logs = np.log(np.maximum(signals[rows] / peak, np.float32(_FLOOR)))
+    p = posterior[rows]
+    axis = logs[:, list(channels).index(anchor)]
+    singles = np.abs(axis) < _PEAK_HALF_WIDTH
+    small = (axis < _SMALL) & (logs > np.log(_FLOOR) + 1.0).all(axis=1)
+    summary: dict[str, float] = {}
+    for i, channel in enumerate(channels):
+        summary[f"peak {channel}"] = float(np.log(peak[i]))
+        if not channel.endswith(".H"):
+            continue
+        low, high = np.quantile(logs[singles, i], [0.1587, 0.8413]).tolist()
+        summary[f"spread {channel}"] = float(np.log(max(high - low, 1e-3)))
+        summary[f"tie {channel}"] = _correlation(logs[singles, i], axis[singles])
+        summary[f"small {channel}"] = (
+            float(np.median(logs[small, i] - axis[small])) if small.sum() >= _FEWEST else np.nan
+        )
+    unsure = float((p.max(axis=1) < _UNSURE).mean())
+    entropy = float(-(p * np.log(np.maximum(p, np.float32(_FLOOR)))).sum(axis=1).mean())
+    red = float(p[:, :3].sum(axis=1).mean())
+    return summary | {
+        "unsure": float(np.log(unsure + 1e-3)),
+        "entropy": float(np.log(entropy + 1e-3)),
+        "red": float(np.log((red + 1e-3) / (1.0 - red + 1e-3))),
+    }
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    """Rank correlation as Fisher's z, so that it is about normal."""
+    ranks = [np.argsort(np.argsort(v, kind="stable"), kind="stable") for v in (a, b)]
+    if len(a) < _FEWEST:
+        return float("nan")
+    return float(np.arctanh(np.clip(np.corrcoef(ranks[0], ranks[1])[0, 1], -0.999, 0.999)))
+
+
+def learn_habit(summaries: Sequence[Mapping[str, float]]) -> Habit | None:
+    """Find centre, scales and precision of training runs.
+
+    Parameters
+    ----------
+    summaries
+        `run_summary` of every training run.
+
+    Returns
+    -------
+    Habit or None
+        None for fewer than `MIN_RUNS`: they do not show what is usual.
+    """
+    if len(summaries) < MIN_RUNS:
+        return None
+    names = list(summaries[0])
+    table = np.array([[run[name] for name in names] for run in summaries])
+    centre, scale, precision = _usual(table, names)
+    # How far out a run may be is judged on runs that were not among those learnt from.
+    furthest = 0.0
+    for fold in range(_FOLDS):
+        away = np.arange(len(table)) % _FOLDS == fold
+        found = _usual(table[~away], names)
+        furthest = max(
+            furthest, *(_distance(_scaled(row, *found[:2]), found[2]) for row in table[away])
+        )
+    return Habit(
+        features=names,
+        centre=centre.tolist(),
+        scale=scale.tolist(),
+        precision=precision.tolist(),
+        limit=round(MARGIN * furthest, 3),
+    )
+
+
+def _usual(table: Real, names: Sequence[str]) -> tuple[Real, Real, Real]:
+    centre = np.round(np.nanmedian(table, axis=0), 5)
+    offset = np.where(np.isfinite(table), table - centre, 0.0)
+    scale = np.round(1.4826 * np.median(np.abs(offset), axis=0) + 1e-3, 5)
+    # Winsorised, so that a few odd runs among the training runs do not make all odd runs usual.
+    z = np.clip(offset / scale, -_WINSOR, _WINSOR)
+    tolerance = np.array([GAIN_TOLERANCE if name.startswith("peak ") else 0.0 for name in names])
+    shrink = max(_SHRINK, len(names) / len(table))
+    covariance = np.cov(z, rowvar=False) + np.diag(shrink + (tolerance / scale) ** 2)
+    return centre, scale, np.round(np.linalg.inv(covariance), 6)
+
+
+def _scaled(values: Real, centre: Real, scale: Real) -> Real:
+    """Offset in robust SDs; what is not known is taken as usual."""
+    scaled: Real = np.where(np.isfinite(values), values - centre, 0.0) / scale
+    return scaled
+
+
+def strangeness(summary: Mapping[str, float], habit: Habit) -> tuple[float, str]:
+    """Mahalanobis distance of a run from those of training, over the largest admissible.
+
+    Returns
+    -------
+    tuple
+        The ratio (above 1: not a run the bundle knows), and the feature that is furthest out.
+    """
+    values = np.array([summary.get(name, np.nan) for name in habit.features])
+    centre, scale, precision = (np.array(v) for v in (habit.centre, habit.scale, habit.precision))
+    z = _scaled(values, centre, scale)
+    share = z * (precision @ z)
+    return _distance(z, precision) / habit.limit, habit.features[int(np.argmax(share))]
+
+
+def _distance(z: Real, precision: Real) -> float:
+    return math.sqrt(max(float(z @ precision @ z), 0.0))
+
+
+def refuse_stranger(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> None:
+    """Refuse a run unlike those of training; a bundle that kept no habit refuses none.
+
+    Raises
+    ------
+    Quarantine
+        ``not_classified``, with how far out the run is and in what.
+    """
+    habit = bundle.manifest.habit
+    if habit is None:
+        return
+    signals = batch.signals[:, [batch.channels.index(c) for c in bundle.channels]]
+    anchor = bundle.manifest.input.anchor
+    peak = red_cell_peak(signals, bundle.channels, anchor)
+    summary = run_summary(signals, bundle.channels, peak, calls.posterior, anchor)
+    ratio, feature = strangeness(summary, habit)
+    if ratio > 1.0:
+        raise Quarantine(
+            "not_classified",
+            f"the run is {ratio:.1f} times as far from the runs that model {bundle.id} was trained "
+            f"on as it may be, most of all in {feature!r}",
+            action="check that blood was run, on the instrument the profile is for, with all "
+            "detectors and the stain; if it was, train a model for this instrument",
+        )

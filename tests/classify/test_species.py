@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_daemon.classify.quantify import quantify
+from edge_daemon.classify.species import MIN_RUNS, learn_species, species_traits, suspect_species
+from edge_daemon.records import CellCalls
+
+COUNTS = [1850, 20, 10, 100, 20]
+SIZE = {"dog": 1.0, "goat": 0.3}
+
+
+def calls_of(codes):
+    return CellCalls(np.eye(5, dtype=np.float32)[codes], codes.astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def animal(make_cells):
+    """Return a function: species and seed → a run of cells of its size, and its calls."""
+
+    def make(species, seed):
+        rng = np.random.default_rng([seed, len(species)])
+        gain = SIZE[species] * float(np.exp(0.1 * rng.standard_normal()))
+        volume = 2.0 * float(np.exp(0.1 * rng.standard_normal()))
+        batch, codes = make_cells(COUNTS, seed=seed, gain=gain, species=species, volume_ul=volume)
+        return batch, calls_of(codes)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def habits(animal):
+    runs = [(s, animal(s, seed)) for s in SIZE for seed in range(30)]
+    return learn_species([species_traits(*run) for _, run in runs], [s for s, _ in runs])
+
+
+def test_the_species_entered_is_believed_where_it_fits(animal, habits):
+    for species in SIZE:
+        for seed in range(100, 130):
+            assert suspect_species(*animal(species, seed), habits) is None
+
+
+@pytest.mark.parametrize(("blood", "entered"), [("goat", "dog"), ("dog", "goat")])
+def test_blood_of_another_species_is_suspected(animal, habits, bundle, blood, entered):
+    batch, calls = animal(blood, 200)
+    wrong = replace(batch, sample=replace(batch.sample, species=entered))
+    learnt = replace(bundle, manifest=bundle.manifest.model_copy(update={"species": habits}))
+    result = quantify(wrong, calls, learnt)
+    flag = next(f for f in result.flags if f.code == "species_suspected")
+    assert flag.severity == "review"
+    assert flag.message.startswith("Species?")
+    assert blood in flag.message
+    assert flag.action
+    right = quantify(batch, calls, learnt)
+    assert "species_suspected" not in {f.code for f in right.flags}
+    assert [m.value for m in right.measurements] == [m.value for m in result.measurements]
+
+
+def test_a_species_without_training_runs_is_never_suspected(animal, habits):
+    batch, calls = animal("goat", 201)
+    for species in (None, "alpaca"):
+        sample = replace(batch.sample, species=species)
+        assert suspect_species(replace(batch, sample=sample), calls, habits) is None
+
+
+def test_without_volume_or_platelets_the_rest_still_counts(animal, habits):
+    batch, calls = animal("goat", 202)
+    batch = replace(batch, sample=replace(batch.sample, species="dog", volume_ul=None))
+    few = CellCalls(calls.posterior, np.where(calls.codes == 3, 4, calls.codes).astype(np.uint8))
+    traits = species_traits(batch, few)
+    assert np.isnan(traits[4:]).all()
+    assert suspect_species(batch, few, habits) is not None
+
+
+def test_too_few_runs_teach_nothing(animal):
+    traits = [species_traits(*animal(s, seed)) for s in SIZE for seed in range(MIN_RUNS - 1)]
+    names = [s for s in SIZE for _ in range(MIN_RUNS - 1)]
+    assert learn_species(traits, names) is None
