@@ -336,13 +336,13 @@ def _rises(
             assert batch is not None
             try:
                 calls = method.classify(batch)
+                after = (
+                    score_result(sample, quantify(batch, calls, bundle))
+                    if method is methods[0]
+                    else score_calls(sample, calls, method.tells)
+                )
             except Quarantine:
                 continue
-            after = (
-                score_result(sample, quantify(batch, calls, bundle))
-                if method is methods[0]
-                else score_calls(sample, calls, method.tells)
-            )
             if after.clump is not None:
                 rise = after.clump - before.clump - (after.true_clump - before.true_clump)
                 found[method.name].append(rise)

@@ -66,7 +66,7 @@ def evaluation_report(result: Evaluation) -> str:
     ]
     subtitle = (
         f"{len(result.own)} runs with known truth; {len(result.failed)} without a result. "
-        "Nothing on this page was used in training."
+        "Only runs that were not trained on say how the bundle will do."
     )
     return page(f"{result.bundle}: measured against truth", subtitle, sections,
                 simulated=result.simulated)  # fmt: skip
@@ -201,7 +201,7 @@ def _cells(confusion: Confusion) -> Section:
         "Of the cells given a posterior, how many are of that class; the diagonal is ideal.",
         series,
         (unit, Axis("truly of the class", 0.0, 1.0, percent=True)),
-        diagonal=True,
+        classes=True,
     )
     both = bars(
         "Recall and precision",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Point = tuple[float, float]
 
 WIDTH, HEIGHT = 420, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 58, 20, 12, 44
 SERIES: Final = 9
 """Colours in the style sheet, ``s0`` to ``s8``; more series share them."""
 CLASS_NAMES: Final = dict(
@@ -100,7 +100,8 @@ class Axis:
 
     def ticks(self) -> list[float]:
         """Round values inside the axis."""
-        if not self.log:
+        # Over less than half a decade, 1-2-5 would leave one tick or none.
+        if not self.log or self.high < 3 * self.low:
             step = _round_step((self.high - self.low) / 5)
             first = math.ceil(self.low / step - 1e-9)
             return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
@@ -137,12 +138,12 @@ def lines(
     series: Mapping[str, Sequence[Point]],
     axes: tuple[Axis, Axis],
     *,
-    diagonal: bool = False,
+    classes: bool = False,
 ) -> Figure:
-    """Curves and, if asked, the line of equality."""
-    drawn, keys = [_equality(axes)] if diagonal else [], []
+    """Curves; `classes`: one a class, in its colour, with the line of equality."""
+    drawn, keys = [_equality(axes)] if classes else [], []
     for i, (name, points) in enumerate(series.items()):
-        style = f"s{i % SERIES}"
+        style = f"c{i}" if classes else f"s{i % SERIES}"
         keys.append((style, name))
         path = " ".join(f"{_x(axes[0], x):.1f},{_y(axes[1], y):.1f}" for x, y in points)
         drawn.append(f'<polyline class="line {style}" points="{path}"/>')
@@ -183,7 +184,7 @@ def bars(
     """Horizontal bars, one group for each name, one bar for each series."""
     group = 9 * len(values) + 9
     height = group * len(names) + BOTTOM + 4
-    left = 168
+    left = 190
     span = WIDTH - left - RIGHT
 
     def place(value: float) -> float:

@@ -59,6 +59,7 @@ figcaption{{font-size:13px;color:var(--soft);margin-bottom:6px}}
 svg{{width:100%;height:auto;display:block}} svg text{{font-size:11px;fill:var(--soft)}}
 .grid{{stroke:var(--edge);stroke-width:1}}
 .guide{{stroke:var(--ink);stroke-width:1;stroke-dasharray:5 4;fill:none}}
+path{{stroke:none!important}}
 .line{{fill:none!important;stroke-width:1.8}}
 .legend{{display:flex;flex-wrap:wrap;gap:2px 12px;font-size:12px;margin-top:4px}}
 .legend svg{{width:10px;height:10px;display:inline-block;margin-right:4px}}
@@ -72,7 +73,7 @@ details .scroll{{max-height:320px;overflow:auto}}
 figure,tr{{break-inside:avoid}} details{{display:none}} h2{{break-after:avoid}}
 .figures{{grid-template-columns:repeat(2,1fr)}} *{{print-color-adjust:exact}}}}
 """ + "".join(
-    f".{letter}{i}{{fill:{colour};stroke:{colour if letter == 's' else 'none'}}}"
+    f".{letter}{i}{{fill:{colour};stroke:{colour}}}"
     for letter, colours in (("s", _SERIES), ("c", _CLASSES))
     for i, colour in enumerate(colours)
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import Classifier
+from edge_daemon.errors import Quarantine
 from edge_daemon.records import CELL_CLASSES, CellBatch, SampleInfo
 from edge_daemon.training.cells import densities
 from edge_daemon.training.evaluate import Twin, compare_twins
@@ -87,6 +88,7 @@ class _Checked:
     us_per_event: list[float] = field(default_factory=list)
     density: list[Density] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 def leave_report(bundle: Bundle, cohort: Cohort, fitted: Fitted, diary: Diary) -> Path:
@@ -130,7 +132,7 @@ def leave_report(bundle: Bundle, cohort: Cohort, fitted: Fitted, diary: Diary) -
         _classes(checked),
         looks(checked.density),
         speed(checked.twins, checked.us_per_event, _size(bundle)),
-        *([_left_out(cohort)] if cohort.dropped else []),
+        *([_reasons(cohort, checked)] if cohort.dropped or checked.refused else []),
     ]
     content = page(title, subtitle, sections, simulated=cohort.simulated)
     for name, graph in zip(("stage1", "stage2"), graphs, strict=True):
@@ -149,8 +151,12 @@ def _check(bundle: Bundle, exact: Bundle, runs: Sequence[Run], cohort: Cohort) -
     for run in runs:
         batch = as_batch(run, cohort)
         start = time.process_time()
-        calls = classifier.classify(batch)
-        result = quantify(batch, calls, bundle)
+        try:
+            calls = classifier.classify(batch)
+            result = quantify(batch, calls, bundle)
+        except Quarantine as error:
+            checked.refused.append((run.reference.capture, error.message))
+            continue
         checked.us_per_event.append(1e6 * (time.process_time() - start) / batch.events)
         checked.twins.append(compare_twins(run.reference.capture, calls, twin.classify(batch)))
         share = calls.posterior.mean(axis=0, dtype=np.float64)
@@ -270,6 +276,8 @@ def _classes(checked: _Checked) -> Section:
             for name in species
         ),
     )
+    if not species:
+        return Section("Classes", "No run of the check was classified.")
     minor = bars(
         "Share of events by class",
         "Mean over the runs of a species, without single red cells.",
@@ -298,9 +306,11 @@ def _classes(checked: _Checked) -> Section:
     )
 
 
-def _left_out(cohort: Cohort) -> Section:
-    rows = tuple((reason,) for reason in cohort.dropped)
+def _reasons(cohort: Cohort, checked: _Checked) -> Section:
+    rows = [("left out", reason) for reason in cohort.dropped]
+    rows += [("not classified", f"{name}: {reason}") for name, reason in checked.refused]
     return Section(
-        "Captures left out", "Not used in training, for these reasons.",
-        [("", Table(("capture and reason",), rows))],
-    )  # fmt: skip
+        "Captures left out or not classified",
+        "The first were not used in training; the second the finished bundle refuses.",
+        [("", Table(("", "capture and reason"), tuple(rows)))],
+    )
