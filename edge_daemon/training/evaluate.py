@@ -17,6 +17,7 @@ from edge_daemon.classify.runtime import Classifier
 from edge_daemon.decode import decode
 from edge_daemon.errors import EdgeError, Quarantine
 from edge_daemon.training.cells import Confusion, Density, densities
+from edge_daemon.training.report_causes import Causes, find_causes
 from edge_daemon.training.scores import (
     CLUMPS,
     RETICULOCYTES,
@@ -101,6 +102,8 @@ class Evaluation:
         one, points, for each run present at both rates.
     density
         Pictures of some runs, as called and as true.
+    causes
+        What made the calls of the same runs.
     us_per_event
         CPU microseconds per event to classify and quantify, for each run.
     """
@@ -114,6 +117,7 @@ class Evaluation:
     twins: tuple[Twin, ...]
     rises: Mapping[str, tuple[float, ...]]
     density: tuple[Density, ...]
+    causes: tuple[Causes, ...]
     us_per_event: tuple[float, ...]
 
     @property
@@ -154,6 +158,7 @@ class _Collector:
     confusion: Confusion | None = None
     twins: list[Twin] = field(default_factory=list)
     density: list[Density] = field(default_factory=list)
+    causes: list[Causes] = field(default_factory=list)
     us_per_event: list[float] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)
 
@@ -226,6 +231,7 @@ def evaluate(
         twins=tuple(kept.twins),
         rises=rises,
         density=tuple(kept.density),
+        causes=tuple(kept.causes),
         us_per_event=tuple(kept.us_per_event),
     )
 
@@ -290,6 +296,7 @@ def _own(
         kept.shown.add(sample.species)
         title = f"{sample.species}, {sample.condition.replace('_', ' ')}"
         kept.density += densities(f"{title}: as called", batch, calls.codes)
+        kept.causes.append(find_causes(title, batch, calls, bundle))
         if codes is not None:
             kept.density += densities(f"{title}: as true", batch, codes)
 

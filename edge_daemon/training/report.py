@@ -8,6 +8,7 @@ import numpy as np
 
 from edge_daemon.errors import EdgeError
 from edge_daemon.training.measures import text
+from edge_daemon.training.report_causes import causes_section
 from edge_daemon.training.report_figures import (
     CLASS_NAMES,
     Axis,
@@ -62,6 +63,7 @@ def evaluation_report(result: Evaluation) -> str:
         _agreement(result.own),
         *([_cells(result.confusion)] if result.confusion else []),
         looks(result.density),
+        causes_section(result.causes),
         speed(result.twins, result.us_per_event, result.size_bytes),
     ]
     subtitle = (

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 20, 12, 44
+WORDS: Final = 60
+"""A cell of a table longer than this is set as a sentence."""
 SERIES: Final = 9
 """Colours in the style sheet, ``s0`` to ``s8``; more series share them."""
 CLASS_NAMES: Final = dict(
@@ -38,10 +40,14 @@ class Table:
         """Write as an HTML table."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.head)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows
+            "<tr>" + "".join(_data_cell(cell) for cell in row) + "</tr>" for row in self.rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _data_cell(text: str) -> str:
+    words = ' class="words"' if len(text) > WORDS else ""
+    return f"<td{words}>{html.escape(text)}</td>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ path{{stroke:none!important}}
 .scroll{{overflow-x:auto;margin-bottom:14px}}
 table{{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}}
 th,td{{padding:3px 10px;text-align:right;border-bottom:1px solid var(--edge);white-space:nowrap}}
-th:first-child,td:first-child{{text-align:left}} th{{color:var(--soft);font-weight:600}}
+th:first-child,td:first-child,td.words{{text-align:left}}
+td.words{{white-space:normal;min-width:32ch}} th{{color:var(--soft);font-weight:600}}
 details{{margin-top:6px;font-size:13px}} summary{{cursor:pointer;color:var(--soft)}}
 details .scroll{{max-height:320px;overflow:auto}}
 @media print{{:root{{{_LIGHT}}} body{{max-width:none;padding:0;font-size:12px}}

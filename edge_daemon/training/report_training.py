@@ -19,6 +19,7 @@ from edge_daemon.training.cells import densities
 from edge_daemon.training.evaluate import Twin, compare_twins
 from edge_daemon.training.graphs import build_graph
 from edge_daemon.training.report import by_species, looks, speed, write_report
+from edge_daemon.training.report_causes import Causes, causes_section, find_causes
 from edge_daemon.training.report_figures import (
     CLASS_NAMES,
     Axis,
@@ -87,6 +88,7 @@ class _Checked:
     twins: list[Twin] = field(default_factory=list)
     us_per_event: list[float] = field(default_factory=list)
     density: list[Density] = field(default_factory=list)
+    causes: list[Causes] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
@@ -131,6 +133,7 @@ def leave_report(bundle: Bundle, cohort: Cohort, fitted: Fitted, diary: Diary) -
         _agreement(checked),
         _classes(checked),
         looks(checked.density),
+        causes_section(checked.causes),
         speed(checked.twins, checked.us_per_event, _size(bundle)),
         *([_reasons(cohort, checked)] if cohort.dropped or checked.refused else []),
     ]
@@ -175,6 +178,7 @@ def _check(bundle: Bundle, exact: Bundle, runs: Sequence[Run], cohort: Cohort) -
         if len(checked.shown) < SHOWN_RUNS and species not in checked.shown:
             checked.shown.add(species)
             checked.density += densities(f"{species}: as called", batch, calls.codes)
+            checked.causes.append(find_causes(species, batch, calls, bundle))
     return checked
 
 

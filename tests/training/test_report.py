@@ -92,6 +92,16 @@ def test_the_report_with_truth_has_confusion_slices_and_calibration(against_trut
         assert words in against_truth
 
 
+def test_a_report_says_what_made_the_calls(report):
+    section = next(
+        s for s in tree(report).findall(".//section") if s.find("h2").text == "What made the calls"
+    )
+    tables = section.findall(".//table")
+    assert tables
+    assert "Called" in "".join(section.itertext())
+    assert {"LA", "HA", "EXT", "FL"} <= {th.text for th in tables[0].findall(".//th")}
+
+
 def test_evaluate_writes_the_report(trained, captures, tmp_path):
     from click.testing import CliRunner
 
