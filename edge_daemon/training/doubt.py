@@ -33,6 +33,8 @@ REFERENCE_CELLS: Final = 60_000
 """Red cells that an analyzer counts for its values (proposed); half for reticulocytes."""
 MIN_COUNTED: Final = 20
 """Cells, here or there, below which a ratio says nothing but that they are few."""
+CLUMP_SD: Final = 0.1
+"""Least relative SD of clumps between runs, which no reported value can check (proposed)."""
 MIN_RETIC_PCT: Final = 0.5
 MAX_CLUMPS: Final = 0.02
 DOUBLETS: Final = 4000
@@ -207,8 +209,8 @@ def fit_uncertainty(compared: Sequence[Mapping[str, Residual]]) -> Uncertainty:
         code: fit_doubt([run[code] for run in compared if code in run]) for code in REFERENCE_SD
     }
     (rbc, _), platelet, retic = fitted["RBC"], fitted["PLT"], fitted["RETIC%"]
-    # Nobody reports clumps; they are as hard to tell as the harder of the other two.
-    clump = max(platelet[0], retic[0]), max(platelet[1], retic[1])
+    # Nobody reports clumps; they are at least as hard to tell as the harder of the other two.
+    clump = max(platelet[0], retic[0], CLUMP_SD), max(platelet[1], retic[1])
     return Uncertainty(
         rbc=round(rbc, 4),
         platelet=round(platelet[0], 4),
