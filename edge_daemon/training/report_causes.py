@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edge_daemon.classify.explain import explain
+from edge_daemon.errors import EdgeError
 from edge_daemon.training.report_figures import CLASS_NAMES, Table
 from edge_daemon.training.report_page import Section
 
@@ -37,8 +38,12 @@ class Causes:
 
 
 def find_causes(title: str, batch: CellBatch, calls: CellCalls, bundle: Bundle) -> Causes:
-    """Explain the calls of one run."""
-    return Causes(title, explain(batch, calls, bundle, cells_per_class=CELLS).classes)
+    """Explain the calls of one run; no class where too few red cells are called to compare with."""
+    try:
+        classes = explain(batch, calls, bundle, cells_per_class=CELLS).classes
+    except EdgeError:
+        classes = ()
+    return Causes(title, classes)
 
 
 def causes_section(causes: Sequence[Causes]) -> Section:
@@ -48,7 +53,7 @@ def causes_section(causes: Sequence[Causes]) -> Section:
         "Shapley values: the part of each detector in the log-odds of the class, mean over cells "
         "of the class, against the background named. Positive speaks for the class. A detector "
         "that decides where haematology says it should not is a warning.",
-        [(found.title, _table(found)) for found in causes],
+        [(found.title, _table(found)) for found in causes if found.classes],
     )
 
 

@@ -8,12 +8,14 @@ import pytest
 
 from edge_daemon.cli import cli
 from edge_daemon.errors import EdgeError
+from edge_daemon.records import CellCalls
 from edge_daemon.training.baselines import Threshold
 from edge_daemon.training.evaluate import evaluate, float_twin
 from edge_daemon.training.report import evaluation_report, write_report
+from edge_daemon.training.report_causes import causes_section, find_causes
 from edge_daemon.training.report_figures import Axis, Table, axis, bars, histogram, lines, scatter
 from edge_daemon.training.report_page import Section, page
-from edge_daemon.training.report_training import Diary
+from edge_daemon.training.report_training import Diary, as_batch
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +185,12 @@ def test_a_bar_that_is_not_known_is_not_drawn():
 def test_a_histogram_writes_counts_and_shares():
     figure = histogram("t", "c", {"0–1": 1, "1–2": 3}, "x")
     assert figure.table.rows == (("0–1", "1", "25.000 %"), ("1–2", "3", "75.000 %"))
+
+
+def test_a_run_without_red_cells_has_no_causes_and_stops_nothing(trained, cohort):
+    batch = as_batch(cohort.runs[0], cohort)
+    codes = np.full(batch.events, 4, dtype=np.uint8)
+    calls = CellCalls(np.eye(5, dtype=np.float32)[codes], codes)
+    causes = find_causes("blank", batch, calls, trained)
+    assert causes.classes == ()
+    assert causes_section([causes]).tables == []
