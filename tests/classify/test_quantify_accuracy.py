@@ -1,0 +1,257 @@
+"""Coverage, coincidence, refusal and suspicion on simulated blood; makes the tables of
+docs/quantification.md.
+
+``python -m pytest -m campaign -s tests/classify/test_quantify_accuracy.py`` prints them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_daemon.classify.bundle import load_bundle
+from edge_daemon.classify.calibrate import red_cell_peak
+from edge_daemon.classify.quantify import quantify
+from edge_daemon.classify.runtime import Classifier
+from edge_daemon.classify.species import suspect_species
+from edge_daemon.classify.tally import tally_cells
+from edge_daemon.decode import decode, load_profile
+from edge_daemon.errors import Quarantine
+from edge_daemon.resources import models_dir, profiles_dir
+from edge_daemon.simulator.acquisition import acquire
+from edge_daemon.simulator.biology import conditions_of, plan_sample
+from edge_daemon.training.data import Reference
+from edge_daemon.training.doubt import doublet_calls, fit_uncertainty, residuals
+from edge_daemon.training.habits import learn_habits
+
+INSTRUMENT = "sim_optical4"
+BUNDLES = sorted(models_dir().glob(f"{INSTRUMENT}-*"))
+PROFILES = {v: load_profile(profiles_dir() / INSTRUMENT / f"{v}.toml") for v in ("1.0", "2.0")}
+SPECIES = (
+    *3 * ("dog", "cat"), *2 * ("horse",), "cow", "sheep", "goat", "alpaca", "rabbit", "ferret",
+)  # fmt: skip
+SEED = 6100
+CODES = ("RBC", "PLT", "RETIC%", "CLUMP%")
+
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.skipif(not BUNDLES, reason="no bundle of the simulated instrument is shipped"),
+]
+
+
+def completed(bundle):
+    """Learn what an older bundle lacks as training does, from reported values."""
+    classifier = Classifier(bundle)
+    runs = list(samples(280, seed=SEED - 1))
+    compared, peaks = [], []
+    for _, batch, said in runs:
+        calls = classifier.classify(batch)
+        found = {m.code: m.value for m in quantify(batch, calls, bundle).measurements}
+        tally = tally_cells(batch, calls, bundle.manifest.coincidence)
+        reference = Reference(
+            said.capture, said.species, said.rbc_10e6_per_ul, said.plt_10e3_per_ul,
+            said.retic_pct, said.dilution, said.volume_ul,
+        )  # fmt: skip
+        compared.append(residuals(tally, found, reference))
+        peaks.append((batch.signals, red_cell_peak(batch.signals, bundle.channels, "EXT.A")))
+    single, clump = doublet_calls(bundle, peaks[:60])
+    habit, species = learn_habits(bundle, (batch for _, batch, _ in runs))
+    coincidence = bundle.manifest.coincidence.model_copy(
+        update={"called_single": single, "called_clump": clump}
+    )
+    learnt = {
+        "uncertainty": fit_uncertainty(compared),
+        "coincidence": coincidence,
+        "habit": habit,
+        "species": species,
+    }
+    sys.stdout.write(f"\nlearnt: {learnt['uncertainty']}; doublets {single}, {clump}\n")
+    return replace(bundle, manifest=bundle.manifest.model_copy(update=learnt))
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    found = load_bundle(BUNDLES[-1])
+    return found if found.manifest.habit else completed(found)
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle):
+    return Classifier(bundle)
+
+
+def samples(number, *, events=20_000, seed=SEED, rate=1.0):
+    for index in range(number):
+        rng = np.random.default_rng([seed, index])
+        species = SPECIES[index % len(SPECIES)]
+        shares = conditions_of(species)
+        condition = str(rng.choice(list(shares), p=list(shares.values())))
+        plan = plan_sample(rng, species, condition)
+        firmware = "1.0" if index % 2 else "2.0"
+        run = acquire(plan, firmware=firmware, events=events, seed=(seed, index), event_rate=rate)
+        yield plan, decode(run.data, PROFILES[firmware]), run.reference
+
+
+def truth(plan):
+    return {
+        "RBC": plan.rbc,
+        "PLT": plan.plt * (1 - plan.aggregated),
+        "RETIC%": 100 * plan.retic,
+        "CLUMP%": 100 * plan.clump_share,
+    }
+
+
+def results(cohort, classifier, bundle):
+    """One row a run: plan, truth and the values; refused runs are left out."""
+    rows = []
+    for plan, batch, _ in cohort:
+        try:
+            found = quantify(batch, classifier.classify(batch), bundle)
+        except Quarantine:
+            continue
+        rows.append((plan, truth(plan), {m.code: m for m in found.measurements}))
+    return rows
+
+
+def covered(rows, code):
+    return np.mean([m[code].low <= t[code] <= m[code].high for _, t, m in rows])
+
+
+def half_width(rows, code):
+    return np.median([(m[code].high - m[code].low) / 2 / max(t[code], 0.01) for _, t, m in rows])
+
+
+def show(title, rows):
+    lines = ["", title, "", f"| | runs | {' | '.join(CODES)} |", f"|{'---|' * (len(CODES) + 2)}"]
+    groups = [("all", rows)]
+    for attribute in ("species", "condition"):
+        groups += [
+            (name, [r for r in rows if getattr(r[0], attribute) == name])
+            for name in sorted({getattr(p, attribute) for p, _, _ in rows})
+        ]
+    for name, members in groups:
+        cells = " | ".join(f"{100 * covered(members, code):.0f} %" for code in CODES)
+        lines.append(f"| {name} | {len(members)} | {cells} |")
+    cells = " | ".join(f"±{100 * half_width(rows, code):.0f} %" for code in CODES)
+    lines.append(f"| median half-width | | {cells} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(("events", "number"), [(20_000, 280), (50_000, 140)])
+def test_intervals_hold_the_truth(bundle, classifier, events, number):
+    rows = results(samples(number, events=events), classifier, bundle)
+    show(f"Truth in the 95 % interval, {events} events, {bundle.id}", rows)
+    for code in CODES:
+        assert covered(rows, code) >= 0.85, code
+
+
+def test_counts_do_not_depend_on_rate_or_haematocrit(bundle, classifier):
+    lines = [
+        "",
+        "| event rate × | RBC | RBC, slope per 10 % HCT | PLT | CLUMP% |",
+        "|---|---|---|---|---|",
+    ]
+    clumps, slopes = {}, {}
+    for rate in (0.5, 1.0, 2.0, 4.0):
+        rows = results(samples(84, rate=rate, seed=SEED + 1), classifier, bundle)
+        rows = [row for row in rows if row[0].condition != "agglutination"]
+        error = {
+            code: np.array([m[code].value / t[code] - 1 for _, t, m in rows])
+            for code in ("RBC", "PLT")
+        }
+        haematocrit = np.array([p.rbc * p.mcv / 10 for p, _, _ in rows])
+        slopes[rate] = 1000 * np.polyfit(haematocrit, error["RBC"], 1)[0]
+        clumps[rate] = np.median([m["CLUMP%"].value - t["CLUMP%"] for _, t, m in rows])
+        red, plt = (100 * np.median(error[code]) for code in ("RBC", "PLT"))
+        lines.append(
+            f"| {rate:g} | {red:+.1f} % | {slopes[rate]:+.2f} % | {plt:+.1f} % | "
+            f"{clumps[rate]:+.2f} points |"
+        )
+        assert abs(red) < 2.0
+    sys.stdout.write("\n".join(lines) + "\n")
+    assert max(abs(s) for s in slopes.values()) < 0.7
+    assert clumps[4.0] - clumps[1.0] < 0.5
+
+
+def swap(batch, one, two):
+    signals = batch.signals.copy()
+    for feature in "HAW":
+        pair = [batch.channels.index(f"{d}.{feature}") for d in (one, two)]
+        signals[:, pair] = signals[:, pair[::-1]]
+    return replace(batch, signals=signals)
+
+
+def without_stain(batch):
+    signals = batch.signals.copy()
+    rng = np.random.default_rng(1)
+    for name in ("FL.H", "FL.A"):
+        column = batch.channels.index(name)
+        signals[:, column] = np.abs(rng.normal(0.05, 0.02, batch.events))
+    return replace(batch, signals=signals)
+
+
+def beads(batch):
+    rng = np.random.default_rng(2)
+    noise = np.exp(0.03 * rng.standard_normal(batch.signals.shape))
+    return replace(batch, signals=(np.median(batch.signals, axis=0) * noise).astype(np.float32))
+
+
+def blank(batch):
+    small = batch.signals[:, batch.channels.index("EXT.H")] < 3
+    rng = np.random.default_rng(3)
+    rows = rng.choice(np.flatnonzero(small), 5000)
+    noise = np.exp(0.02 * rng.standard_normal((5000, len(batch.channels))))
+    signals = (batch.signals[rows] * noise).astype(np.float32)
+    return replace(batch, signals=signals, saturated=np.zeros(signals.shape, bool))
+
+
+FAULTS = {
+    "none": lambda batch: batch,
+    "LA and HA swapped": lambda batch: swap(batch, "LA", "HA"),
+    "EXT and FL swapped": lambda batch: swap(batch, "EXT", "FL"),
+    "no stain": without_stain,
+    "beads only": beads,
+    "blank": blank,
+}
+
+
+def test_runs_that_are_no_blood_are_refused(bundle, classifier):
+    lines = ["", "| fault | not classified |", "|---|---|"]
+    refused = {}
+    for name, spoil in FAULTS.items():
+        number = 280 if name == "none" else 56
+        runs = samples(number, seed=SEED + 2)
+        cohort = ((plan, spoil(batch), said) for plan, batch, said in runs)
+        refused[name] = 1 - len(results(cohort, classifier, bundle)) / number
+        lines.append(f"| {name} | {100 * refused[name]:.1f} % of {number} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+    assert refused.pop("none") <= 0.01
+    assert min(refused.values()) >= 0.9
+
+
+def test_a_wrong_species_is_suspected_and_a_right_one_is_not(bundle, classifier):
+    habits = bundle.manifest.species
+    entries = ("dog", "cat", "horse", "goat")
+    suspected = {}
+    for plan, batch, _ in samples(280, seed=SEED + 3):
+        calls = classifier.classify(batch)
+        for entered in {plan.species, *entries}:
+            wrong = replace(batch, sample=replace(batch.sample, species=entered))
+            found = suspect_species(wrong, calls, habits) is not None
+            key = "right" if entered == plan.species else (plan.species, entered)
+            suspected.setdefault(key, []).append(found)
+    right = np.mean(suspected.pop("right"))
+    lines = ["", f"| blood of | entered as {' | entered as '.join(entries)} |", f"|{'---|' * 5}"]
+    for species in dict.fromkeys(SPECIES):
+        cells = (suspected.get((species, entered)) for entered in entries)
+        lines.append(
+            f"| {species} | "
+            + " | ".join("–" if c is None else f"{100 * np.mean(c):.0f} %" for c in cells)
+            + " |"
+        )
+    sys.stdout.write("\n".join([*lines, "", f"Right species suspected: {right:.1%}"]) + "\n")
+    assert right <= 0.01
+    assert np.mean(suspected["goat", "dog"]) > 0.9
