@@ -57,7 +57,7 @@ class Recipe:
     identity, validity, inputs, uncertainty, provenance
         Tables of the manifest.
     stage1_priors, stage2_priors
-        Class frequencies of the training cohort.
+        Class frequencies of the training cohort: ``(classes,)`` or ``(strata, classes)``.
     coincidence_ul
         Chance coincidences per event and per event/µL of diluted sample.
     card
@@ -73,8 +73,8 @@ class Recipe:
     inputs: Inputs
     uncertainty: Uncertainty
     provenance: Provenance
-    stage1_priors: Sequence[float]
-    stage2_priors: Sequence[float]
+    stage1_priors: Sequence[float] | NDArray[np.float32]
+    stage2_priors: Sequence[float] | NDArray[np.float32]
     coincidence_ul: float
     card: str
     doublets_called: tuple[float, float] = (0.0, 0.0)
@@ -185,12 +185,15 @@ def _manifest(recipe: Recipe, networks: tuple[Network, Network], files: dict[str
     return tomlkit.dumps(manifest.model_dump(by_alias=True, exclude_none=True))
 
 
-def _stage(classes: Sequence[str], priors: Sequence[float], network: Network) -> Stage:
-    rounded = [round(float(p), 6) for p in priors[1:]]
+def _stage(
+    classes: Sequence[str], priors: Sequence[float] | NDArray[np.float32], network: Network
+) -> Stage:
+    rows = []
+    for row in np.atleast_2d(np.asarray(priors, dtype=np.float64)):
+        rounded = [round(float(p), 6) for p in row[1:]]
+        rows.append([round(1 - sum(rounded), 6), *rounded])
     return Stage(
-        classes=list(classes),
-        priors=[round(1 - sum(rounded), 6), *rounded],
-        latent=network.latent,
+        classes=list(classes), priors=rows if len(rows) > 1 else rows[0], latent=network.latent
     )
 
 

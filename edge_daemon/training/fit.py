@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from edge_daemon.classify.strata import STRATA, Strata
 from edge_daemon.training import idec, vade
+from edge_daemon.training.data import ANCHOR
 from edge_daemon.training.graphs import CLIP, Network, encoder_inputs
 from edge_daemon.training.network import adapt
 from edge_daemon.training.sampling import CELLS_PER_RUN, scaling, stack, thin
 from edge_daemon.training.soft_labels import (
+    beyond_doubt,
     chance_rate,
     expected_platelets,
     holds_several,
+    run_doublets,
     start_stage1,
     start_stage2,
 )
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_daemon.training.data import Cohort, Run
-    from edge_daemon.training.network import Cells, Params
+    from edge_daemon.training.network import Cells
 
     Floats = NDArray[np.float32]
 
@@ -44,7 +48,7 @@ class Fitted:
     networks
         Stage 1 and stage 2.
     priors
-        Class frequencies of the training cohort, per stage.
+        Class frequencies of the training cohort: ``(strata, classes)`` of each stage.
     validation
         Indices of runs that no gradient came from.
     coincidence_ul
@@ -54,7 +58,7 @@ class Fitted:
     """
 
     networks: tuple[Network, Network]
-    priors: tuple[tuple[float, ...], tuple[float, ...]]
+    priors: tuple[Floats, Floats]
     validation: tuple[int, ...]
     coincidence_ul: float
     history: Mapping[str, tuple[float, ...]]
@@ -100,7 +104,13 @@ def fit(
     cells1 = _stage1_cells(cohort, thinned, x, rate)
     stage1 = train(idec.STAGE, cells1, validation, plan, rng, report)
     red = np.asarray(
-        adapt(posteriors(idec.STAGE, stage1.params, cells1), cells1.weight, stage1.params["prior"])
+        adapt(
+            posteriors(idec.STAGE, stage1.params, cells1),
+            cells1.weight,
+            stage1.params["prior"],
+            cells1.strata,
+            cells1.doublets,
+        )
     )
     cells2 = _stage2_cells(cohort, thinned, x, red[..., 0])
     stage2 = train(vade.STAGE, cells2, validation, plan, rng, report)
@@ -110,7 +120,7 @@ def fit(
             vade.export(stage2.params, absolute, (shift, scale)),
         ),
         coincidence_ul=rate,
-        priors=(_prior(stage1.params), _prior(stage2.params)),
+        priors=(stage1.params["prior"], stage2.params["prior"]),
         validation=tuple(int(i) for i in validation),
         history={"stage1": stage1.history, "stage2": stage2.history},
     )
@@ -125,11 +135,17 @@ def _thin(run: Run, rng: np.random.Generator) -> _Thinned:
 def _stage1_cells(
     cohort: Cohort, thinned: Sequence[_Thinned], x: Sequence[Floats], rate: float
 ) -> Cells:
+    strata = Strata.of(cohort.channels, ANCHOR)
+    one_hot = np.eye(STRATA, dtype=np.float32)
     return stack(
         x,
         [t.weight for t in thinned],
         [start_stage1(t.run, cohort.channels, rate)[t.index] for t in thinned],
         [(np.nan, expected_platelets(t.run, rate), np.nan) for t in thinned],
+        strata=[one_hot[strata.split(t.run.signals[t.index], t.run.peak)] for t in thinned],
+        doublets=[run_doublets(t.run, cohort.channels, rate) for t in thinned],
+        sure=[beyond_doubt(t.run, cohort.channels)[t.index].astype(np.float32) for t in thinned],
+        groups=[t.run.reference.species for t in thinned],
     )
 
 
@@ -147,7 +163,3 @@ def _stage2_cells(
         start.append(start_stage2(t.logs, cohort.channels, weight[-1], several, expected))
         target.append((np.nan, expected, np.nan))
     return stack(x, weight, start, target)
-
-
-def _prior(params: Params) -> tuple[float, ...]:
-    return tuple(float(p) for p in params["prior"])

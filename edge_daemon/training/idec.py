@@ -20,14 +20,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edge_daemon.classify.priors import OTHER
+from edge_daemon.classify.strata import LARGE
 from edge_daemon.training.graphs import Head, Network
 from edge_daemon.training.network import (
     Cells,
     Params,
     adapt,
+    contrast,
     init_mlp,
     mlp,
+    on_grid,
     proportion_loss,
+    run_mean,
     start_prior,
     weighted_mean,
 )
@@ -59,7 +64,7 @@ def init(rng: np.random.Generator, channels: int) -> Params:
 
 def pretrain_loss(params: Params, batch: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:
     """Reconstruction, and the soft start through a linear guide that is dropped later."""
-    x, weight, start, _ = batch
+    x, weight, start, *_ = batch
     z = mlp(params["encoder"], x)
     rebuilt = weighted_mean(jnp.mean((mlp(params["decoder"], z) - x) ** 2, axis=-1), weight)
     logits = jax.nn.log_softmax(mlp(params["guide"], z))
@@ -117,7 +122,7 @@ def assignments(params: Params, z: Any) -> Any:
 
 def posterior(params: Params, x: Any) -> Any:
     """Class posterior, ``(…, 3)``."""
-    return jnp.exp(assignments(params, mlp(params["encoder"], x))) @ GROUPS
+    return jnp.exp(assignments(params, mlp(on_grid(params["encoder"]), x))) @ GROUPS
 
 
 def loss(
@@ -125,8 +130,8 @@ def loss(
 ) -> tuple[Any, Mapping[str, Any]]:
     """Reconstruction, regression, clustering and the fading soft start."""
     del noise  # the autoencoder of this stage is not variational
-    x, weight, start, target = batch
-    z = mlp(params["encoder"], x)
+    x, weight, start, target, strata, doublets, sure, share, peers = batch
+    z = mlp(on_grid(params["encoder"]), x)
     rebuilt = weighted_mean(jnp.mean((mlp(params["decoder"], z) - x) ** 2, axis=-1), weight)
     log_q = assignments(params, z)
     q = jnp.exp(log_q)
@@ -134,13 +139,19 @@ def loss(
     clustering = weighted_mean(jnp.sum(p * (jnp.log(p + 1e-12) - log_q), axis=-1), weight)
     classes = q @ GROUPS
     prior = jax.lax.stop_gradient(params["prior"])
-    regression = proportion_loss(adapt(classes, weight, prior), weight, target)
-    guided = weighted_mean(-jnp.sum(start * jnp.log(classes + 1e-7), axis=-1), weight)
+    adapted = adapt(classes, weight, prior, strata, doublets)
+    regression = proportion_loss(adapted, weight, target)
+    expected = jnp.full_like(target, jnp.nan).at[:, OTHER].set(doublets)
+    chance = proportion_loss(adapted, weight * strata[..., LARGE], expected)
+    guided = -jnp.sum(start * jnp.log(classes + 1e-7), axis=-1)
     parts = {
         "reconstruction": rebuilt,
         "regression": regression,
+        "doublets": chance,
+        "contrast": contrast(classes, weight, prior, strata, share, peers),
         "clustering": clustering,
-        "start": guided,
+        "start": run_mean(guided * (1 - sure), weight),
+        "sure": run_mean(guided * sure, weight),
     }
     return sum(weights[name] * value for name, value in parts.items()), parts
 
@@ -160,7 +171,7 @@ def export(
         log_weight=np.asarray(params["log_weight"], dtype=np.float32),
         groups=GROUPS,
     )
-    layers = [(np.asarray(weight), np.asarray(bias)) for weight, bias in params["encoder"]]
+    layers = [(np.asarray(weight), np.asarray(bias)) for weight, bias in on_grid(params["encoder"])]
     return Network(absolute, *scaling, layers, head)
 
 
@@ -172,5 +183,14 @@ STAGE: Final = Stage(
     loss=loss,
     posterior=posterior,
     latent=LATENT,
-    weights={"reconstruction": 0.3, "regression": 2.0, "clustering": 0.1, "start": 1.0},
+    weights={
+        "reconstruction": 0.3,
+        "regression": 8.0,
+        "doublets": 2.0,
+        "contrast": 20.0,
+        "clustering": 0.1,
+        "start": 4.0,
+        "sure": 4.0,
+    },
+    faded=0.01,
 )

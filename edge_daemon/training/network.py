@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edge_daemon.classify.priors import MAX_FALL, MAX_RISE
+from edge_daemon.classify.priors import DOUBLET_SD, MAX_FALL, MAX_RISE, OTHER
+from edge_daemon.classify.strata import LARGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Params = dict[str, Any]
 
 EM_STEPS: Final = 6
+GRID: Final = 64
+"""Steps from zero to the largest weight: int8 in reduced range."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,27 @@ class Cells:
         float32 ``(runs, cells, classes)``: soft probabilities to start from.
     target
         float32 ``(runs, classes)``: expected events per class, NaN where nothing is known.
+    strata
+        float32 ``(runs, cells, strata)``: one-hot; within each, class frequencies are adapted.
+    doublets
+        float32 ``(runs,)``: chance doublets expected among the large events; used with more
+        than one stratum.
+    sure
+        float32 ``(runs, cells)``: 1 where the start is beyond doubt and is kept.
+    share, peers
+        float32 ``(runs, strata, classes)``: class frequencies that the reported values give for
+        a run, and their mean over the runs it is compared with.
     """
 
     x: NDArray[np.float32]
     weight: NDArray[np.float32]
     start: NDArray[np.float32]
     target: NDArray[np.float32]
+    strata: NDArray[np.float32]
+    doublets: NDArray[np.float32]
+    sure: NDArray[np.float32]
+    share: NDArray[np.float32]
+    peers: NDArray[np.float32]
 
     @property
     def runs(self) -> int:
@@ -50,7 +68,9 @@ class Cells:
 
     def take(self, runs: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
         """Arrays of some runs, in the order of the attributes."""
-        return self.x[runs], self.weight[runs], self.start[runs], self.target[runs]
+        events = (self.x, self.weight, self.start, self.target)
+        known = (self.strata, self.doublets, self.sure, self.share, self.peers)
+        return tuple(array[runs] for array in events + known)
 
 
 class AdamState(NamedTuple):
@@ -99,6 +119,20 @@ def mlp(layers: Sequence[Any], x: Any) -> Any:
     return x
 
 
+def on_grid(layers: Sequence[Any]) -> list[Any]:
+    """Layers with their weights on the grid that int8 will store; gradients pass straight through.
+
+    Trained so, a network loses nothing when its weights are quantized: only activations are still
+    rounded. The step is a 64th of an output channel's largest weight, the quantizer's own.
+    """
+    rounded = []
+    for weight, bias in layers:
+        step = jnp.maximum(jnp.max(jnp.abs(weight), axis=0), 1e-12) / GRID
+        off = jnp.round(weight / step) * step - weight
+        rounded.append((weight + jax.lax.stop_gradient(off), bias))
+    return rounded
+
+
 def proportion_loss(posterior: Any, weight: Any, target: Any) -> Any:
     """Huber loss on the log ratio of found to expected events, per run and class.
 
@@ -126,7 +160,7 @@ def proportion_loss(posterior: Any, weight: Any, target: Any) -> Any:
     return jnp.sum(jnp.where(known, huber, 0.0)) / jnp.maximum(jnp.sum(known), 1)
 
 
-def adapt(posterior: Any, weight: Any, prior: Any) -> Any:
+def adapt(posterior: Any, weight: Any, prior: Any, strata: Any, doublets: Any) -> Any:
     """Posteriors under each run's own class frequencies, as the box will compute them.
 
     The same expectation-maximisation as `edge_daemon.classify.priors`, unrolled, so that the
@@ -139,25 +173,65 @@ def adapt(posterior: Any, weight: Any, prior: Any) -> Any:
     weight
         ``(runs, cells)``.
     prior
-        ``(classes,)``: the training priors.
+        ``(strata, classes)``: the training priors.
+    strata
+        ``(runs, cells, strata)``, one-hot.
+    doublets
+        ``(runs,)``: chance doublets expected among the large events.
     """
-    total = jnp.sum(weight, axis=1, keepdims=True)
-    common = jnp.argmax(prior)
+    inside = weight[..., None] * strata
+    total = jnp.maximum(jnp.sum(inside, axis=1), 1e-6)
+    common = jnp.argmax(prior, axis=1)[None, :, None]
     adapted = posterior
     for _ in range(EM_STEPS):
-        shift = jnp.einsum("rc,rck->rk", weight, adapted) / total / prior
-        shift = shift / jnp.maximum(shift[:, common, None], 1e-12)
-        scaled = posterior * jnp.clip(shift, 1 / MAX_FALL, MAX_RISE)[:, None, :]
-        adapted = scaled / jnp.sum(scaled, axis=-1, keepdims=True)
+        share = jnp.einsum("rcs,rck->rsk", inside, adapted) / total[..., None]
+        if prior.shape[0] > 1:
+            share = share.at[:, LARGE].set(_pull(share[:, LARGE], total[:, LARGE], doublets))
+        shift = share / prior
+        shift = shift / jnp.maximum(jnp.take_along_axis(shift, common, axis=2), 1e-12)
+        bounded = jnp.clip(shift, 1 / MAX_FALL, MAX_RISE)
+        scaled = posterior * jnp.einsum("rcs,rsk->rck", strata, bounded)
+        adapted = scaled / jnp.maximum(jnp.sum(scaled, axis=-1, keepdims=True), 1e-12)
     return adapted
 
 
+def _pull(share: Any, events: Any, doublets: Any) -> Any:
+    """Draw the share of "other" towards the chance doublets, as `Expected.doublets` does."""
+    mean = jnp.clip(doublets / events, 1e-4, 0.97)
+    variance = 1 / jnp.maximum(doublets, 1.0) + DOUBLET_SD**2
+    strength = jnp.maximum((1 - mean) / (mean * variance) - 1, 0.0)
+    other = (share[:, OTHER] * events + mean * strength) / (events + strength)
+    cells = share[:, :OTHER] / jnp.maximum(jnp.sum(share[:, :OTHER], axis=1, keepdims=True), 1e-9)
+    return jnp.concatenate([cells * (1 - other)[:, None], other[:, None]], axis=1)
+
+
 def start_prior(cells: Cells) -> NDArray[np.float32]:
-    """Class frequencies of the soft start, each run weighing the same."""
-    sums = np.einsum("rc,rck->rk", cells.weight, cells.start)
-    mean = np.maximum((sums / sums.sum(axis=1, keepdims=True)).mean(axis=0), 1e-4)
-    prior: NDArray[np.float32] = (mean / mean.sum()).astype(np.float32)
+    """Class frequencies of the soft start in each stratum, each run weighing the same."""
+    weight = cells.weight / cells.weight.sum(axis=1, keepdims=True)
+    sums = np.einsum("rcs,rck->sk", weight[..., None] * cells.strata, cells.start)
+    mean = np.maximum(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-12), 1e-5)
+    prior: NDArray[np.float32] = (mean / mean.sum(axis=1, keepdims=True)).astype(np.float32)
     return prior
+
+
+def contrast(posterior: Any, weight: Any, prior: Any, strata: Any, share: Any, peers: Any) -> Any:
+    """Likelihood of each cell to be of its own run rather than of the run's peers.
+
+    Where platelets are commoner than usual, a cell that looks as cells there do is likelier a
+    platelet: with P and D the densities of two classes and π a run's known frequencies, its
+    cells have the density πP + (1-π)D. The ratio of that to the peers' density depends on the
+    posterior alone, and its likelihood is highest at the true posterior. No cell needs a label,
+    and what runs of one species have in common cannot pass for a class.
+    """
+    own = jnp.einsum("rcs,rsk,rck->rc", strata, share / prior, posterior)
+    theirs = jnp.einsum("rcs,rsk,rck->rc", strata, peers / prior, posterior)
+    return run_mean(jnp.log(theirs + 1e-6) - jnp.log(own + 1e-6), weight)
+
+
+def run_mean(values: Any, weight: Any) -> Any:
+    """Mean over the events of a run, then over runs: what calibrates a posterior."""
+    share = weight / jnp.maximum(jnp.sum(weight, axis=1, keepdims=True), 1e-6)
+    return jnp.mean(jnp.sum(values * share, axis=1))
 
 
 def weighted_mean(values: Any, weight: Any) -> Any:

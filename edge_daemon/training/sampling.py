@@ -67,17 +67,53 @@ def stack(
     weight: Sequence[Floats],
     start: Sequence[Floats],
     target: Sequence[Sequence[float]],
+    *,
+    strata: Sequence[Floats] | None = None,
+    doublets: Sequence[float] | None = None,
+    sure: Sequence[Floats] | None = None,
+    groups: Sequence[object] | None = None,
 ) -> Cells:
-    """Pad runs to one length; padding weighs nothing."""
+    """Pad runs to one length; padding weighs nothing.
+
+    Without `strata`, all cells are in one and `doublets` are not used; without `sure`, no start
+    is beyond doubt; runs of one of `groups` are peers.
+    """
     longest = max(len(w) for w in weight)
 
     def padded(rows: Floats) -> Floats:
         missing = [(0, longest - len(rows))] + [(0, 0)] * (rows.ndim - 1)
         return np.pad(rows, missing).astype(np.float32)
 
+    weights = np.stack([padded(rows) for rows in weight])
+    starts = np.stack([padded(rows) for rows in start])
+    parted = np.stack(
+        [padded(rows) for rows in strata or [np.ones_like(w)[:, None] for w in weight]]
+    )
+    share = _shares(weights, starts, parted)
     return Cells(
         x=np.stack([padded(rows) for rows in x]),
-        weight=np.stack([padded(rows) for rows in weight]),
-        start=np.stack([padded(rows) for rows in start]),
+        weight=weights,
+        start=starts,
         target=np.array(target, dtype=np.float32),
+        strata=parted,
+        doublets=np.array(doublets or np.zeros(len(x)), dtype=np.float32),
+        sure=np.stack([padded(rows) for rows in sure or [np.zeros_like(w) for w in weight]]),
+        share=share,
+        peers=_peers(share, groups or [None] * len(x)),
     )
+
+
+def _shares(weight: Floats, start: Floats, strata: Floats) -> Floats:
+    """Class frequencies of each run's start, ``(runs, strata, classes)``; none is quite zero."""
+    sums = np.einsum("rcs,rck->rsk", weight[..., None] * strata, start) + 1e-3
+    share: Floats = (sums / sums.sum(axis=2, keepdims=True)).astype(np.float32)
+    return share
+
+
+def _peers(share: Floats, groups: Sequence[object]) -> Floats:
+    """Mean frequencies over the runs of the same group."""
+    peers = np.empty_like(share)
+    for group in set(groups):
+        rows = [index for index, other in enumerate(groups) if other == group]
+        peers[rows] = share[rows].mean(axis=0)
+    return peers

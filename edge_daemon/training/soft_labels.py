@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from edge_daemon.classify.strata import BRIGHT, Strata, expected_doublets
+from edge_daemon.training.data import ANCHOR
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,14 +24,18 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-CONFIDENCE: Final = 0.998
-"""Probability of the class that the ranking says; the others share the rest."""
+CONFIDENCE: Final = 0.99998
+"""Probability of the class that the ranking says; the others share the rest.
+
+Red cells are twenty to a thousand times commoner than platelets: a hundredth as much doubt about
+each would outnumber the platelets of a thrombocytopenic patient.
+"""
+SURE: Final = 0.35
+"""Log extinction area, either way of the red-cell peak, within which all events are red cells."""
 TWO: Final = float(np.log(1.9))
 """Log extinction area over the red-cell peak of two cells, less the noise."""
 LARGE: Final = float(np.log(1.45))
 """The same for an event that is also too wide for one cell."""
-WHITE_CELL_DYE: Final = float(np.log(15.0))
-"""Log fluorescence over the red-cell peak that reticulocytes of normal size do not reach."""
 RETIC_DYE: Final = float(np.log(3.0))
 """Log fluorescence over the red-cell peak used where no reticulocyte value was reported."""
 
@@ -41,15 +48,18 @@ def spread(values: Floats) -> tuple[float, float]:
 
 
 def chance_rate(cohort: Cohort) -> float:
-    """Coincidences per event and per event/µL of diluted sample.
+    """Coincidence window, µL of diluted sample: doublets over the square of red events per µL.
 
     Chance doublets grow with the concentration, antibody clumps do not; the runs with the
     fewest large events for their concentration have practically no clumps.
     """
-    rates = [
-        holds_several(run.logs, cohort.channels).mean() / (run.events / run.reference.volume_ul)
-        for run in cohort.runs
-    ]
+    strata = Strata.of(cohort.channels, ANCHOR)
+    rates = []
+    for run in cohort.runs:
+        several = holds_several(run.logs, cohort.channels)
+        several &= strata.split(run.signals, run.peak) != BRIGHT
+        single = strata.red_events(run.signals, run.peak)
+        rates.append(several.sum() / max(single, 1) ** 2 * run.reference.volume_ul)
     return float(np.quantile(rates, 0.15))
 
 
@@ -89,13 +99,25 @@ def start_stage1(run: Run, channels: Sequence[str], per_event: float) -> Floats:
     label[order[:debris]] = 2
     label[order[debris : debris + platelets]] = 1
     several = np.flatnonzero(holds_several(logs, channels))
-    chance = round(per_event * run.events / run.reference.volume_ul * run.events)
+    chance = round(run_doublets(run, channels, per_event))
     width = logs[several, channels.index("EXT.W")]
     label[several[np.argsort(-width, kind="stable")[:chance]]] = 2
-    if "FL.A" in channels:
-        bright = logs[several, channels.index("FL.A")] > WHITE_CELL_DYE
-        label[several[bright]] = 2
+    label[Strata.of(channels, ANCHOR).split(run.signals, run.peak) == BRIGHT] = 2
     return soften(label)
+
+
+def run_doublets(run: Run, channels: Sequence[str], window_ul: float) -> float:
+    """Chance doublets of red cells that a run's concentration makes."""
+    red = Strata.of(channels, ANCHOR).red_events(run.signals, run.peak)
+    return expected_doublets(red, run.reference.volume_ul, window_ul) or 0.0
+
+
+def beyond_doubt(run: Run, channels: Sequence[str]) -> NDArray[np.bool_]:
+    """Mark events whose start is kept, bool ``(events,)``: one red cell's size, or white cells."""
+    strata = Strata.of(channels, ANCHOR)
+    single = np.abs(run.logs[:, strata.size]) < SURE
+    sure: NDArray[np.bool_] = single | (strata.split(run.signals, run.peak) == BRIGHT)
+    return sure
 
 
 def start_stage2(

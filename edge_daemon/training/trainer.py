@@ -33,7 +33,6 @@ Report = Callable[[str, int, int, Mapping[str, float]], None]
 Loss = Callable[[Params, tuple[Any, ...], Mapping[str, Any], Any], tuple[Any, Mapping[str, Any]]]
 
 RUNS_PER_STEP: Final = 8
-FADED: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Schedule:
     """
 
     pretrain: int = 8
-    epochs: int = 40
+    epochs: int = 24
     rate: float = 3e-3
     patience: int = 10
 
@@ -77,7 +76,9 @@ class Stage:
     latent
         Dimensions of the noise.
     weights
-        Of the objectives; ``start`` fades to `FADED` of its weight over the first half.
+        Of the objectives; ``start`` fades over the first half.
+    faded
+        Part of the weight of ``start`` that is left in the second half.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Stage:
     posterior: Callable[[Params, Any], Any]
     latent: int
     weights: Mapping[str, float] = field(default_factory=dict)
+    faded: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -196,14 +198,15 @@ def _stepper(stage: Stage) -> Callable[..., tuple[Params, AdamState, Mapping[str
 
 
 def _weights_at(stage: Stage, epoch: int, epochs: int) -> dict[str, float]:
-    left = max(FADED, 1 - 2 * epoch / epochs)
+    left = max(stage.faded, 1 - 2 * epoch / epochs)
     return dict(stage.weights) | {"start": stage.weights["start"] * left}
 
 
 def _score(stage: Stage, params: Params, cells: Cells, rows: NDArray[np.intp]) -> float:
     """Regression loss on runs that no gradient came from."""
-    x, weight, _, target = cells.take(rows)
-    posterior = adapt(stage.posterior(params, jnp.asarray(x)), weight, params["prior"])
+    x, weight, _, target, strata, doublets, *_ = cells.take(rows)
+    raw = stage.posterior(params, jnp.asarray(x))
+    posterior = adapt(raw, weight, params["prior"], strata, doublets)
     return float(proportion_loss(posterior, weight, target))
 
 

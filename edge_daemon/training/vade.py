@@ -20,6 +20,7 @@ from edge_daemon.training.network import (
     adapt,
     init_mlp,
     mlp,
+    on_grid,
     proportion_loss,
     start_prior,
     weighted_mean,
@@ -53,7 +54,7 @@ def init(rng: np.random.Generator, channels: int) -> Params:
 
 def pretrain_loss(params: Params, batch: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:
     """Reconstruction, and the soft start through a linear guide that is dropped later."""
-    x, weight, start, _ = batch
+    x, weight, start, *_ = batch
     z = mlp(params["encoder"], x)
     rebuilt = weighted_mean(jnp.mean((mlp(params["decoder"], z) - x) ** 2, axis=-1), weight)
     guided = weighted_mean(
@@ -104,7 +105,7 @@ def _log_density(params: Params, z: Any) -> Any:
 
 def posterior(params: Params, x: Any) -> Any:
     """Class posterior at the latent mean, ``(…, 3)``."""
-    z = mlp(params["encoder"], x)
+    z = mlp(on_grid(params["encoder"]), x)
     return jax.nn.softmax(_log_density(params, z)) @ GROUPS
 
 
@@ -115,8 +116,8 @@ def loss(
 
     `noise` is standard normal, of the latent's shape.
     """
-    x, weight, start, target = batch
-    mean = mlp(params["encoder"], x)
+    x, weight, start, target, strata, doublets, *_ = batch
+    mean = mlp(on_grid(params["encoder"]), x)
     log_spread = jnp.clip(mlp(params["spread"], x), -8.0, 2.0)
     z = mean + jnp.exp(0.5 * log_spread) * noise
     log_noise = jnp.clip(params["log_noise"], -4.0, 2.0)
@@ -125,7 +126,7 @@ def loss(
     divergence = weighted_mean(_divergence(params, z, mean, log_spread), weight)
     classes = jax.nn.softmax(_log_density(params, mean)) @ GROUPS
     prior = jax.lax.stop_gradient(params["prior"])
-    regression = proportion_loss(adapt(classes, weight, prior), weight, target)
+    regression = proportion_loss(adapt(classes, weight, prior, strata, doublets), weight, target)
     guided = weighted_mean(-jnp.sum(start * jnp.log(classes + 1e-7), axis=-1), weight)
     parts = {
         "reconstruction": rebuilt,
@@ -165,7 +166,7 @@ def export(
         log_weight=log_weight.astype(np.float32),
         groups=GROUPS,
     )
-    layers = [(np.asarray(weight), np.asarray(bias)) for weight, bias in params["encoder"]]
+    layers = [(np.asarray(weight), np.asarray(bias)) for weight, bias in on_grid(params["encoder"])]
     return Network(absolute, *scaling, layers, head)
 
 

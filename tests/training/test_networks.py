@@ -2,11 +2,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edge_daemon.classify.priors import reestimate
+from edge_daemon.classify.priors import reestimate, reestimate_strata
 from edge_daemon.classify.session import StageSession
+from edge_daemon.classify.strata import Strata, expected_doublets
 from edge_daemon.training import idec, vade
 from edge_daemon.training.graphs import CLIP, build_graph, encoder_inputs
-from edge_daemon.training.network import adam_init, adam_step, adapt, batches, proportion_loss
+from edge_daemon.training.network import (
+    adam_init,
+    adam_step,
+    adapt,
+    batches,
+    contrast,
+    proportion_loss,
+)
 from edge_daemon.training.quantize import quantize
 from edge_daemon.training.sampling import scaling, stack, thin
 from edge_daemon.training.trainer import Schedule, train
@@ -88,12 +96,71 @@ def test_training_adapts_as_the_box_does():
     prior = np.float32([0.92, 0.06, 0.02])
     logits = rng.normal(0, 1, (2, 3000, 3)) * [1, 3, 3] + [4, 0, -1]
     posterior = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
-    unrolled = np.asarray(adapt(jnp.asarray(posterior), jnp.ones((2, 3000)), jnp.asarray(prior)))
+    ones, none = jnp.ones((2, 3000)), jnp.zeros(2)
+    unrolled = np.asarray(
+        adapt(jnp.asarray(posterior), ones, jnp.asarray(prior)[None], ones[..., None], none)
+    )
     for run in range(2):
         settled, _ = reestimate(posterior[run], prior.astype(np.float64))
         np.testing.assert_allclose(
             unrolled[run].mean(axis=0), settled.mean(axis=0), rtol=0.12, atol=2e-3
         )
+
+
+def test_training_adapts_each_stratum_as_the_box_does():
+    rng = np.random.default_rng(4)
+    prior = np.float32([[0.95, 0.04, 0.01], [0.5, 0.01, 0.49], [0.3, 0.1, 0.6]])
+    signals = np.exp(rng.normal(0, 0.5, (4000, 2))).astype(np.float32)
+    signals[:, 1] *= 8
+    peak = np.ones(2, np.float32)
+    strata = Strata(size=0, dye=1)
+    parted = np.eye(3, dtype=np.float32)[strata.split(signals, peak)]
+    logits = rng.normal(0, 1, (4000, 3)) * 2 + parted @ np.log(prior)
+    posterior = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
+    volume, window = 2.0, 3e-5
+    number = expected_doublets(strata.red_events(signals, peak), volume, window)
+    unrolled = adapt(
+        jnp.asarray(posterior)[None],
+        jnp.ones((1, 4000)),
+        jnp.asarray(prior),
+        jnp.asarray(parted)[None],
+        jnp.asarray([number]),
+    )[0]
+    settled, shift = reestimate_strata(
+        posterior, signals, peak, strata, prior.astype(np.float64), (volume, window)
+    )
+    assert shift.shape == (3, 3)
+    for stratum in range(3):
+        rows = parted[:, stratum] > 0
+        np.testing.assert_allclose(
+            unrolled[rows].mean(axis=0), settled[rows].mean(axis=0), rtol=0.15, atol=0.02
+        )
+
+
+def test_the_contrast_of_runs_is_best_at_the_true_posterior():
+    """Two overlapping densities, runs of two species with their own mean frequencies."""
+    rng = np.random.default_rng(5)
+    share, cells, species = [], [], []
+    for run in range(60):
+        platelets = rng.uniform(0.05, 0.4) if run % 2 else rng.uniform(0.3, 0.9)
+        codes = rng.random(2000) < platelets
+        cells.append(rng.normal(np.where(codes, 1.0, -1.0), 1.0))
+        share.append([[1 - platelets, platelets]])
+        species.append(run % 2)
+    x, share = jnp.asarray(np.stack(cells)), np.float32(share)
+    peers = np.stack([share[np.equal(species, kind)].mean(axis=0) for kind in species])
+    prior = share.mean(axis=0)
+
+    def value(offset, slope):
+        log_odds = slope * x + offset + np.log(prior[0, 1] / prior[0, 0])
+        platelet = 1 / (1 + jnp.exp(-log_odds))
+        posterior = jnp.stack([1 - platelet, platelet], axis=-1)
+        ones = jnp.ones(x.shape)
+        return float(contrast(posterior, ones, prior, ones[..., None], share, peers))
+
+    best = value(0.0, 2.0)  # the log ratio of the two normal densities is 2x
+    for offset, slope in ((0.4, 2.0), (-0.4, 2.0), (0.0, 1.2), (0.0, 3.5)):
+        assert value(offset, slope) > best
 
 
 def test_regression_is_zero_where_sums_match_and_ignores_what_is_not_known():

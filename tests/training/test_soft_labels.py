@@ -3,6 +3,7 @@ import pytest
 
 from edge_daemon.training.data import Cohort, Reference, Run
 from edge_daemon.training.soft_labels import (
+    beyond_doubt,
     chance_rate,
     expected_platelets,
     holds_several,
@@ -51,7 +52,8 @@ def test_ranking_puts_debris_below_platelets_below_red_cells():
 
 def test_the_widest_large_events_are_chance_doublets():
     run, codes = make_run(plt=300.0)
-    per_event = 20 / run.events**2
+    red = (run.logs[:, 0] > np.log(0.4)).sum()
+    per_event = 20 / red**2
     start = start_stage1(run, CHANNELS, per_event).argmax(axis=1)
     large = np.flatnonzero(codes == 3)
     widest = large[np.argsort(-run.logs[large, 1])[:20]]
@@ -88,9 +90,17 @@ def test_without_a_report_a_fixed_brightness_starts():
 
 
 def test_chance_rate_is_that_of_the_runs_with_fewest_large_events():
-    runs = [make_run(clumps=c, seed=c)[0] for c in (40, 40, 40, 400, 500)]
+    made = [make_run(clumps=c, seed=c) for c in (40, 40, 40, 400, 500)]
+    runs = [run for run, _ in made]
     cohort = Cohort(tuple(runs), CHANNELS, ("p/1",), ("dog",), (), "0" * 64, simulated=True)
-    assert chance_rate(cohort) == pytest.approx(40 / runs[0].events ** 2, rel=0.15)
+    assert chance_rate(cohort) == pytest.approx(40 / 8040**2, rel=0.15)
+
+
+def test_only_events_of_the_size_of_one_red_cell_are_beyond_doubt():
+    run, codes = make_run()
+    sure = beyond_doubt(run, CHANNELS)
+    assert sure[codes == 0].mean() > 0.95
+    assert not sure[codes != 0].any()
 
 
 def test_soft_probabilities_sum_to_one():
