@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
+from edge_daemon.classify.strata import STRATA, Strata
 from edge_daemon.decode import decode
 from edge_daemon.errors import EdgeError, Quarantine
 from edge_daemon.training import idec, vade
@@ -55,12 +56,15 @@ class Labelled:
         float32 ``(cells, inputs)``: scaled inputs as the encoder sees them.
     codes
         uint8 ``(cells,)``, in the order of `CELL_CLASSES`.
+    strata
+        uint8 ``(cells,)``: stratum in which the box re-estimates the cell's class.
     absolute, shift, scale
         As in `Network`.
     """
 
     x: Floats
     codes: Codes
+    strata: Codes
     absolute: tuple[int, ...]
     shift: Floats
     scale: Floats
@@ -88,7 +92,8 @@ def load_labelled(
         )
     absolute = tuple(i for i, c in enumerate(bundle.channels) if c in ABSOLUTE)
     quota = MAX_CELLS // len(known.samples)
-    inputs, labels = [], []
+    split = Strata.of(bundle.channels, bundle.manifest.input.anchor).split
+    inputs, labels, strata = [], [], []
     for done, sample in enumerate(known.samples, start=1):
         file = captures / sample.capture
         try:
@@ -101,12 +106,13 @@ def load_labelled(
             raise EdgeError(f"{file}: cannot be learnt from: {error}") from error
         step = max(1, -(-batch.events // max(quota, 1)))
         inputs.append(encoder_inputs(signals[::step], peak, absolute))
+        strata.append(split(signals[::step], peak))
         labels.append(known.codes(sample)[::step])
         progress(done, len(known.samples))
     x = np.concatenate(inputs)
     shift, scale = x.mean(axis=0), 1 / np.maximum(x.std(axis=0), 1e-2)
     np.clip((x - shift) * scale, -CLIP, CLIP, out=x)
-    return Labelled(x, np.concatenate(labels), absolute, shift, scale)
+    return Labelled(x, np.concatenate(labels), np.concatenate(strata), absolute, shift, scale)
 
 
 def oracle(
@@ -116,6 +122,7 @@ def oracle(
 ) -> Called:
     """Train the two networks of a bundle with every label, and put them in its place."""
     stage1 = np.maximum(cells.codes, _CLUMP) - _CLUMP
+    strata = cells.strata if len(bundle.manifest.stage1.by_stratum) > 1 else None
     red = cells.codes <= _CLUMP
     first = _train(
         cells.x, stage1, (*idec.HIDDEN, idec.LATENT), lambda done, of: progress(done, 2 * of)
@@ -132,7 +139,7 @@ def oracle(
     ]
     manifest = bundle.manifest.model_copy(
         update={
-            "stage1": bundle.manifest.stage1.model_copy(update={"priors": _shares(stage1)}),
+            "stage1": bundle.manifest.stage1.model_copy(update={"priors": _priors(stage1, strata)}),
             "stage2": bundle.manifest.stage2.model_copy(
                 update={"priors": _shares(cells.codes[red])}
             ),
@@ -185,6 +192,13 @@ def _network(layers: list[tuple[Floats, Floats]], cells: Labelled) -> Network:
         groups=np.eye(3, dtype=np.float32),
     )
     return Network(cells.absolute, cells.shift, cells.scale, layers[:-1], head)
+
+
+def _priors(codes: Codes, strata: Codes | None) -> list[float] | list[list[float]]:
+    """Class frequencies, by stratum where the bundle re-estimates them so."""
+    if strata is None:
+        return _shares(codes)
+    return [_shares(codes[strata == stratum]) for stratum in range(STRATA)]
 
 
 def _shares(codes: Codes) -> list[float]:

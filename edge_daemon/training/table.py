@@ -95,7 +95,7 @@ def rows(scores: Scores, twins: Sequence[Twin], rises: Mapping[str, Sequence[flo
     ]
     for key in ("species", "condition"):
         for name in sorted({getattr(s, key) for s in next(iter(scores.values()))}):
-            found += _slice(scores, name, lambda s, k=key, n=name: getattr(s, k) == n)
+            found += _slice(scores, name, _is(key, name))
     return found
 
 
@@ -104,6 +104,10 @@ _WITHIN: Final = "PLT events within ±25 %"
 
 def _everyone(_score: Score) -> bool:
     return True
+
+
+def _is(key: str, name: str) -> Callable[[Score], bool]:
+    return lambda score: getattr(score, key) == name
 
 
 def _slice(scores: Scores, name: str, test: Callable[[Score], bool]) -> list[Row]:
@@ -174,11 +178,8 @@ def _rise_rows(rises: Mapping[str, Sequence[float]]) -> list[Row]:
     if not rises:
         return []
     found = []
-    for measure, of, bar in (
-        ("median", lambda r: float(np.median(r)), 0.3),
-        ("95th percentile", lambda r: float(np.quantile(r, 0.95)), None),
-    ):
-        values = {name: of(rise) for name, rise in rises.items()}
+    for measure, share, bar in (("median", 0.5, 0.3), ("95th percentile", 0.95, None)):
+        values = {name: float(np.quantile(rise, share)) for name, rise in rises.items()}
         met = None if bar is None else values[BUNDLE] <= bar
         words = "" if bar is None else f"≤ {text('points', bar)}"
         name = f"CLUMP% by a higher event rate, {measure}"

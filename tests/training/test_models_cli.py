@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from edge_daemon.cli import cli, models
 from edge_daemon.resources import models_dir
 
-SHIPPED = "sim_optical4@0.1.0"
+(BUNDLE,) = models_dir().glob("sim_optical4-*/")
+SHIPPED = BUNDLE.name.replace("-", "@")
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_verify_passes_the_shipped_bundles(run):
 
 def test_verify_says_file_expected_and_found(run, tmp_path):
     folder = tmp_path / "b"
-    shutil.copytree(models_dir() / "sim_optical4-0.1.0", folder)
+    shutil.copytree(BUNDLE, folder)
     (folder / "golden.npz").write_bytes(b"x")
     result = run("model", "verify", folder)
     assert result.exit_code == 1
