@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,7 +111,7 @@ def process(
             progress=advance,
             skipped=skipped.append,
         ):
-            records.append(_marked(record, data_dir))
+            records.append(_marked(record))
             if how == "json":
                 output.emit_line({key: record[key] for key in PROCESS_KEYS})
     if skipped:
@@ -146,16 +145,8 @@ def _say_where(records: list[Record], data_dir: Path) -> None:
         output.say(f"\nMore: edge-daemon {command} --data-dir {data_dir}")
 
 
-def _marked(record: Record, data_dir: Path) -> Record:
-    """Add the permanent mark of simulated captures, as a key and as a flag in `process --json`."""
-    from edge_daemon.store import queries
-
-    record["simulated"] = False
-    if record["sha256"] is None:
-        return record
-    with contextlib.closing(queries.connect(data_dir)) as db:
-        stored = queries.captures(db, sha256=record["sha256"], limit=1000)
-    record["simulated"] = any(c["simulated"] for c in stored if c["id"] == record["capture_id"])
+def _marked(record: Record) -> Record:
+    """Add the permanent mark of simulated captures as a flag, for `process --json`."""
     if record["simulated"]:
         record["flags"] = [*record["flags"], SIMULATED_FLAG]
     return record
