@@ -296,5 +296,98 @@ class Classified:
     elapsed_s: float = field(default=0.0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedValue:
+    """One line of the analyzer's own report.
+
+    Attributes
+    ----------
+    name
+        The analyzer's own name or code of the value, as written.
+    code
+        The `MEASUREMENT_CODES` it is, or None where the profile maps it to none.
+    value
+        In `unit`, or None where the analyzer gave no number.
+    unit
+        UCUM after the profile's conversion where `code` is set; else as written.
+    text
+        As written, e.g. ``12.3``, ``++++`` or ``POSITIVE``.
+    written_unit
+        The unit as written; empty where none was.
+    low, high
+        The analyzer's reference interval in `unit`, or None.
+    flags
+        As written, e.g. ``H``, ``A``, ``*``.
+    """
+
+    name: str
+    code: str | None
+    value: float | None
+    unit: str
+    text: str
+    written_unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedHistogram:
+    """A distribution that the analyzer sent along.
+
+    Attributes
+    ----------
+    name
+        The analyzer's own, e.g. ``RBC``.
+    low, high
+        Lower edge of the first bin and upper edge of the last, in `unit`.
+    counts
+        One per bin, as sent.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    counts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzerReport:
+    """What the analyzer itself reported about a sample; never mixed with our own counts.
+
+    Attributes
+    ----------
+    sample
+        Who and what, as far as it said; `SampleInfo.acquired_at` is the time of the analysis.
+    kind
+        ``sample``, or ``control`` for quality-control material.
+    message_id
+        The message's own identifier, or None.
+    amends
+        The report says that it corrects or completes an earlier one.
+    messages
+        Suspect flags and comments in the analyzer's words.
+    """
+
+    sample: SampleInfo
+    kind: Literal["sample", "control"]
+    values: tuple[ReportedValue, ...]
+    histograms: tuple[ReportedHistogram, ...] = ()
+    messages: tuple[str, ...] = ()
+    message_id: str | None = None
+    amends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A durable step: what the analyzer itself reported in this capture."""
+
+    profile: str
+    profile_sha256: str
+    report: AnalyzerReport
+    notes: tuple[str, ...] = ()
+
+
 Step = Decoded | Classified
 """What an analysis yields, in order; each is made durable before the next begins."""
