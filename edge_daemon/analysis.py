@@ -91,7 +91,9 @@ class Analyst:
         if not profile.classify:
             yield self._decode_raw(capture, profile, dataset, extra)
             return
-        batch = decode(capture.data, profile, dataset=dataset, limits=self._limits)
+        batch = decode(
+            capture.data, profile, name=capture.name, dataset=dataset, limits=self._limits
+        )
         yield _decoded(profile, batch, extra)
         bundle = self._shelf.for_profile(profile.id, batch.sample.species)
         calls = self._classifier(bundle).classify(batch)
@@ -108,7 +110,9 @@ class Analyst:
     def _decode_raw(
         self, capture: RawCapture, profile: Profile, dataset: int, extra: tuple[str, ...]
     ) -> Decoded:
-        table = decode_raw(capture.data, profile, dataset=dataset, limits=self._limits)
+        table = decode_raw(
+            capture.data, profile, name=capture.name, dataset=dataset, limits=self._limits
+        )
         return Decoded(
             profile=profile.id,
             profile_sha256=profile.sha256,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_daemon.decode.codecs.fcs_text import HEADER_BYTES, FcsOptions, headers, keyword_int
-from edge_daemon.decode.limits import Limits
-from edge_daemon.errors import Quarantine
+from edge_daemon.decode.codecs.fcs_codec import FcsCodec
 
-_MAGIC: Final = b"FCS"
-_LENIENT: Final = FcsOptions.lenient()
+_FCS: Final = FcsCodec(name="fcs")
 
 
 def is_whole(data: bytes) -> bool:
@@ -23,16 +20,4 @@ def is_whole(data: bytes) -> bool:
     data
         Everything the file holds now.
     """
-    if not data.startswith(_MAGIC):
-        return not _MAGIC.startswith(data)
-    if len(data) < HEADER_BYTES:
-        return False
-    try:
-        for header in headers(data, Limits(max_bytes=len(data)), _LENIENT):
-            end = header.data[1] or keyword_int(header.keywords, "$ENDDATA") or 0
-            # Some writers name the byte after the last one; that file is whole all the same.
-            if header.base + end > len(data):
-                return False
-    except Quarantine as error:
-        return error.code != "truncated"
-    return True
+    return _FCS.is_whole(data)

@@ -183,7 +183,7 @@ def profile_decode(
     registry = _registry(extra)
     chosen = registry.get(profile_id) if profile_id else _match_or_generic(registry, data, file)
     try:
-        table = decode_raw(data, chosen, dataset=dataset)
+        table = decode_raw(data, chosen, name=file.name, dataset=dataset)
     except errors.Quarantine as error:
         error.message = f"{file.name}: {error.message}"
         raise

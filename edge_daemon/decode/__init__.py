@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from edge_daemon.decode.canonical import acquisition_time, canonical_signals
 from edge_daemon.decode.checks import check_plausible
-from edge_daemon.decode.codecs.fcs import read_fcs
 from edge_daemon.decode.limits import DEFAULT_LIMITS, Limits
 from edge_daemon.decode.profile import Profile, ProfileError, load_profile
 from edge_daemon.decode.registry import Detection, Registry
@@ -32,7 +31,12 @@ __all__ = [
 
 
 def decode_raw(
-    data: bytes, profile: Profile, *, dataset: int = 1, limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    profile: Profile,
+    *,
+    name: str = "",
+    dataset: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> RawTable:
     """Read the columns of one data set as recorded.
 
@@ -42,6 +46,8 @@ def decode_raw(
         The whole capture.
     profile
         Names the codec and the leniencies that are allowed.
+    name
+        File name, where the profile takes keywords from it.
     dataset
         Which data set, counted from 1.
     limits
@@ -52,14 +58,19 @@ def decode_raw(
     Quarantine
         ``not_recognised``, ``malformed``, ``truncated``, ``too_large`` or ``unsupported``.
     """
-    wanted = profile.codec.max_channels
-    if wanted is not None:
-        limits = replace(limits, max_channels=max(limits.max_channels, wanted))
-    return read_fcs(data, dataset=dataset, limits=limits, options=profile.fcs_options)
+    table = profile.codec.read(data, dataset=dataset, limits=limits)
+    if profile.file_name is None:
+        return table
+    return replace(table, keywords={**table.keywords, **profile.file_name.keywords(name)})
 
 
 def decode(
-    data: bytes, profile: Profile, *, dataset: int = 1, limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    profile: Profile,
+    *,
+    name: str = "",
+    dataset: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> CellBatch:
     """Decode one data set into canonical channels and check that it is plausible.
 
@@ -69,6 +80,8 @@ def decode(
         The whole capture.
     profile
         A profile that maps canonical channels (``classify = true``).
+    name
+        File name, where the profile takes keywords from it.
     dataset
         Which data set, counted from 1.
     limits
@@ -91,7 +104,7 @@ def decode(
             f"profile {profile.id} only decodes: it maps no canonical channels",
             action="Choose a profile of the instrument, or look at the recorded columns.",
         )
-    table = decode_raw(data, profile, dataset=dataset, limits=limits)
+    table = decode_raw(data, profile, name=name, dataset=dataset, limits=limits)
     signals, saturated = canonical_signals(table, profile)
     sample, remarks = read_sample(table, profile)
     batch = CellBatch(
@@ -101,6 +114,7 @@ def decode(
         sample=sample,
         profile=profile.id,
         time_s=None if profile.time is None else acquisition_time(table, profile.time),
+        pulses=table.pulses,
         notes=table.notes + remarks,
         calibration=profile.optics,
     )

@@ -61,6 +61,8 @@ def canonical_signals(
             saturated[:, k] = _at_maximum(recorded, column.maximum)
             if channel.saturates_low:
                 saturated[:, k] |= recorded == 0
+        if table.saturated is not None:
+            saturated[:, k] |= table.saturated[:, j]
     _check_finite(signals, profile)
     return signals, saturated
 

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import PrivateAttr, TypeAdapter, ValidationError
+from pydantic import PrivateAttr, SerializeAsAny, TypeAdapter, ValidationError
 
 from edge_daemon.decode.calibration import TableError, read_calibration
-from edge_daemon.decode.codecs.fcs import FcsOptions
+from edge_daemon.decode.codec import Codec
+from edge_daemon.decode.codecs import CODECS
 from edge_daemon.decode.schema import (
     CALIBRATED,
-    CalibratedDetector,
     Calibration,
     Channel,
-    Codec,
-    Condition,
+    FileName,
+    Framing,
     Identity,
     Match,
-    MedianRange,
     Metadata,
-    MetadataField,
     Plausibility,
-    Section,
     Source,
     Time,
 )
+from edge_daemon.decode.section import Section
+from edge_daemon.decode.toml_lines import KeyPath, Problem, key_lines, located
 from edge_daemon.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -38,20 +36,21 @@ if TYPE_CHECKING:
     from edge_daemon.records import OpticalCalibration
 
 SCHEMA = 1
-SECTIONS: dict[str, TypeAdapter[Any]] = {
-    "profile": TypeAdapter(Identity),
-    "source": TypeAdapter(Source),
-    "match": TypeAdapter(Match),
-    "codec": TypeAdapter(Codec),
-    "channel": TypeAdapter(tuple[Channel, ...]),
-    "time": TypeAdapter(Time),
-    "metadata": TypeAdapter(Metadata),
-    "plausibility": TypeAdapter(Plausibility),
-    "calibration": TypeAdapter(Calibration),
+SECTIONS: dict[str, Any] = {
+    "profile": Identity,
+    "source": Source,
+    "match": Match,
+    "framing": Framing,
+    "file_name": FileName,
+    "codec": Codec,
+    "channel": tuple[Channel, ...],
+    "time": Time,
+    "metadata": Metadata,
+    "plausibility": Plausibility,
+    "calibration": Calibration,
 }
 _REQUIRED = ("profile", "source", "codec")
 _OWN_FAMILIES = ("sim_", "generic_")
-_KEY = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)\s*(\.|$)""")
 
 
 class ProfileError(EdgeError):
@@ -94,8 +93,10 @@ class Profile(Identity):
     id: str
     sha256: str
     source: Source
+    framing: Framing | None
+    file_name: FileName | None
     match: Match | None
-    codec: Codec
+    codec: SerializeAsAny[Codec]
     channel: tuple[Channel, ...]
     time: Time | None
     metadata: Metadata
@@ -112,11 +113,6 @@ class Profile(Identity):
     def channels(self) -> tuple[str, ...]:
         """Canonical names, one per column of the decoded signals."""
         return tuple(channel.canonical for channel in self.channel)
-
-    @property
-    def fcs_options(self) -> FcsOptions:
-        """Leniencies that the profile names."""
-        return FcsOptions(**self.codec.options)
 
     @property
     def firmware_keywords(self) -> tuple[str, ...]:
@@ -142,13 +138,13 @@ def load_profile(path: Path) -> Profile:
         json.dumps(document, default=str)  # fails on what no later step could show either
     except (ValueError, RecursionError) as error:
         raise ProfileError(path, (f"is not TOML: {error}",)) from error
-    lines = _key_lines(text)
+    lines = key_lines(text)
     parts, found = _validate(document)
     found += _cross_check(parts, document, path)
     optics, unread = _read_optics(parts, path)
     found += unread
     if found:
-        raise ProfileError(path, tuple(_located(problem, lines) for problem in found))
+        raise ProfileError(path, tuple(located(problem, lines) for problem in found))
     identity: Identity = parts["profile"]
     folder = path.resolve().parent.name
     profile = Profile(
@@ -156,6 +152,8 @@ def load_profile(path: Path) -> Profile:
         id=f"{folder}/{path.stem}" if identity.classify else folder,
         sha256=hashlib.sha256(raw).hexdigest(),
         source=parts["source"],
+        framing=parts.get("framing"),
+        file_name=parts.get("file_name"),
         match=parts.get("match"),
         codec=parts["codec"],
         channel=parts.get("channel", ()),
@@ -168,13 +166,9 @@ def load_profile(path: Path) -> Profile:
     return profile
 
 
-_Path = tuple[str | int, ...]
-_Problem = tuple[_Path, str]
-
-
 def _read_optics(
     parts: dict[str, Any], path: Path
-) -> tuple[OpticalCalibration | None, list[_Problem]]:
+) -> tuple[OpticalCalibration | None, list[Problem]]:
     """Read the calibration's table, where a good section names one."""
     if "calibration" not in parts:
         return None, []
@@ -184,10 +178,10 @@ def _read_optics(
         return None, [(("calibration", "table"), str(error))]
 
 
-def _validate(document: dict[str, Any]) -> tuple[dict[str, Any], list[_Problem]]:
+def _validate(document: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     """Check each section by itself, so that one bad section hides no other."""
     parts: dict[str, Any] = {}
-    found: list[_Problem] = []
+    found: list[Problem] = []
     if document.get("schema") != SCHEMA or isinstance(document["schema"], (bool, float)):
         found.append((("schema",), f"expected {SCHEMA}, found {document.get('schema')!r}"))
     found += [
@@ -195,24 +189,41 @@ def _validate(document: dict[str, Any]) -> tuple[dict[str, Any], list[_Problem]]
         for key in document
         if key != "schema" and key not in SECTIONS
     ]
-    for name, adapter in SECTIONS.items():
+    for name, section in SECTIONS.items():
         if name not in document:
             if name in _REQUIRED:
                 found.append(((name,), "section is missing"))
             continue
+        model = _codec_of(document[name], found) if name == "codec" else section
+        if model is None:
+            continue
         try:
             # JSON mode is strict about types and still takes arrays for tuples.
+            adapter: TypeAdapter[Any] = TypeAdapter(model)
             parts[name] = adapter.validate_json(json.dumps(document[name], default=str))
         except ValidationError as error:
-            found.extend(_explain(name, detail) for detail in error.errors(include_url=False))
+            inner = _model_within(model)
+            found.extend(
+                _explain(name, inner, detail) for detail in error.errors(include_url=False)
+            )
     return parts, found
 
 
-def _explain(section: str, detail: Any) -> _Problem:
+def _codec_of(section: Any, found: list[Problem]) -> type[Codec] | None:
+    """Return the class that the section's ``name`` names; without one, say so."""
+    name = section.get("name") if isinstance(section, dict) else None
+    codec = CODECS.get(name) if isinstance(name, str) else None
+    if codec is None:
+        said = "is missing" if name is None else f"found {_short(name)}"
+        found.append((("codec", "name"), f"expected one of {', '.join(CODECS)}; {said}"))
+    return codec
+
+
+def _explain(section: str, model: Any, detail: Any) -> Problem:
     """Say in our words what pydantic found."""
-    where: _Path = (section, *detail["loc"])
+    where: KeyPath = (section, *detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return where, f"unknown key; expected any of {', '.join(_allowed_keys(where))}"
+        return where, f"unknown key; expected any of {', '.join(_allowed_keys(where, model))}"
     if detail["type"] == "missing":
         return where, "is missing"
     message = str(detail["msg"]).removeprefix("Value error, ")
@@ -220,20 +231,20 @@ def _explain(section: str, detail: Any) -> _Problem:
     return where, f"{message}, found {_short(detail['input'])}"
 
 
-def _allowed_keys(where: _Path) -> list[str]:
-    models: dict[str, tuple[type[Section], type[Section]]] = {
-        "profile": (Identity, Identity),
-        "source": (Source, Source),
-        "match": (Match, Condition),
-        "codec": (Codec, Codec),
-        "channel": (Channel, Channel),
-        "time": (Time, Time),
-        "metadata": (Metadata, MetadataField),
-        "plausibility": (Plausibility, MedianRange),
-        "calibration": (Calibration, CalibratedDetector),
-    }
-    outer, inner = models[str(where[0])]
-    return list((outer if len(where) == 2 else inner).model_fields)
+def _allowed_keys(where: KeyPath, section: Any) -> list[str]:
+    """Return the keys of the section, or of the part of it, that `where` ends in."""
+    model = section
+    for part in where[1:-1]:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_within(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_within(annotation: Any) -> Any:
+    """Return the first section that a type is made of, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_model_within, get_args(annotation))), None)
 
 
 def _short(value: Any) -> str:
@@ -241,23 +252,53 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
-def _cross_check(parts: dict[str, Any], document: dict[str, Any], path: Path) -> list[_Problem]:
+def _cross_check(parts: dict[str, Any], document: dict[str, Any], path: Path) -> list[Problem]:
     """Check what concerns more than one section; a section that failed is passed over."""
     identity: Identity | None = parts.get("profile")
     if identity is None:
         return []
     found = list(_place(identity, path))
-    sections = ("match", "channel", "time", "plausibility", "calibration")
     if not identity.classify:
-        found += [
-            ((name,), "a profile with classify = false must not have this section")
-            for name in sections
-            if name in document
-        ]
-        return found
+        return found + _only_decodes(identity, parts, document)
     found += [
         ((name,), "section is missing") for name in ("match", "channel") if name not in document
     ]
+    found += _channel_map(parts)
+    codec: Codec | None = parts.get("codec")
+    if codec is not None and codec.max_channels is not None:
+        found.append((("codec", "max_channels"), "is for profiles with classify = false only"))
+    return found + _matching(identity, parts)
+
+
+def _only_decodes(
+    identity: Identity, parts: dict[str, Any], document: dict[str, Any]
+) -> list[Problem]:
+    """Check a profile of which no cell is classified; one that reports must match."""
+    sections = ("channel", "time", "plausibility", "calibration")
+    found: list[Problem] = [
+        ((name,), "a profile with classify = false must not have this section")
+        for name in (*sections, *(() if identity.reports else ("match",)))
+        if name in document
+    ]
+    if identity.reports and "match" not in document:
+        found.append((("match",), "section is missing"))
+    return found + _matching(identity, parts)
+
+
+def _matching(identity: Identity, parts: dict[str, Any]) -> list[Problem]:
+    match: Match | None = parts.get("match")
+    if match is None:
+        return []
+    found = _identifying(identity, match, parts.get("metadata", Metadata()))
+    codec: Codec | None = parts.get("codec")
+    if codec is not None and match.format != codec.name:
+        message = f"expected the codec's name, {codec.name!r}, found {match.format!r}"
+        found.append((("match", "format"), message))
+    return found
+
+
+def _channel_map(parts: dict[str, Any]) -> list[Problem]:
+    found: list[Problem] = []
     channels: tuple[Channel, ...] = parts.get("channel", ())
     plausibility: Plausibility = parts.get("plausibility", Plausibility())
     names = [channel.canonical for channel in channels]
@@ -277,15 +318,10 @@ def _cross_check(parts: dict[str, Any], document: dict[str, Any], path: Path) ->
             for name in CALIBRATED
             if "calibration" in parts and f"{name}.H" not in names
         ]
-    codec: Codec | None = parts.get("codec")
-    if codec is not None and codec.max_channels is not None:
-        found.append((("codec", "max_channels"), "is for profiles with classify = false only"))
-    if "match" in parts:
-        found += _identifying(identity, parts["match"], parts.get("metadata", Metadata()))
     return found
 
 
-def _place(identity: Identity, path: Path) -> Iterator[_Problem]:
+def _place(identity: Identity, path: Path) -> Iterator[Problem]:
     """Check that the file lies where its content says."""
     folder = path.resolve().parent.name
     allowed = [f"{identity.vendor}_{identity.model}"]
@@ -311,7 +347,7 @@ def _firmware_keywords(identity: Identity, match: Match, metadata: Metadata) -> 
     )
 
 
-def _identifying(identity: Identity, match: Match, metadata: Metadata) -> list[_Problem]:
+def _identifying(identity: Identity, match: Match, metadata: Metadata) -> list[Problem]:
     """Both the instrument and its firmware must be told, or an update would go unseen."""
     firmware = _firmware_keywords(identity, match, metadata)
     where = ("match", "keywords")
@@ -324,54 +360,3 @@ def _identifying(identity: Identity, match: Match, metadata: Metadata) -> list[_
     if len(firmware) == len(match.keywords):
         return [(where, "no keyword tells the instrument: all of them tell the firmware")]
     return []
-
-
-def _located(problem: _Problem, lines: dict[_Path, int]) -> str:
-    where, message = problem
-    shown = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in where
-    ).removeprefix(".")
-    for length in range(len(where), 0, -1):
-        line = lines.get(where[:length])
-        if line is not None:
-            return f"line {line}: {shown}: {message}"
-    return f"{shown}: {message}"
-
-
-def _key_lines(text: str) -> dict[_Path, int]:
-    """Map key paths to line numbers, which tomllib does not give.
-
-    Inline tables and multi-line values are found by the line their key stands on.
-    """
-    lines: dict[_Path, int] = {}
-    counts: dict[_Path, int] = {}
-    table: _Path = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if stripped.startswith("[["):
-            table = _split_key(stripped[2:].split("]]")[0])
-            index = counts.get(table, 0)
-            counts[table] = index + 1
-            lines.setdefault(table, number)
-            table = (*table, index)
-            lines[table] = number
-        elif stripped.startswith("["):
-            table = _split_key(stripped[1:].split("]")[0])
-            lines[table] = number
-        elif "=" in stripped and not stripped.startswith("#"):
-            key = _split_key(stripped.split("=")[0])
-            if key:
-                lines.setdefault((*table, *key), number)
-    return lines
-
-
-def _split_key(written: str) -> _Path:
-    parts: list[str] = []
-    at = 0
-    while at < len(written):
-        match = _KEY.match(written, at)
-        if match is None:
-            return ()
-        parts.append(match[1].strip("\"'"))
-        at = match.end()
-    return tuple(parts)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edge_daemon.decode.codecs.fcs import FcsOptions, read_header
-from edge_daemon.decode.limits import Limits
 from edge_daemon.decode.profile import Profile, ProfileError, load_profile
 from edge_daemon.errors import EdgeError, Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from edge_daemon.decode.codecs.fcs import FcsHeader
+    from edge_daemon.decode.codec import Identified
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,8 @@ class Registry:
         Quarantine
             When the bytes are of no known format, or too broken to be identified.
         """
-        return self._hold(_identify(data, name))
+        known = self._identify(data, name)
+        return tuple(_detect(p, known.get(p.id)) for p in self._matchable())
 
     def match(self, data: bytes, name: str) -> Profile:
         """Return the one profile that fits instrument and firmware.
@@ -124,53 +123,121 @@ class Registry:
             ``no_profile`` or ``ambiguous_profile`` with the candidates named, or the code of a
             file that cannot be identified.
         """
-        header = _identify(data, name)
-        detections = self._hold(header)
+        known = self._identify(data, name)
+        detections = [_detect(p, known[p.id]) for p in self._matchable() if p.id in known]
         matched = tuple(d.profile for d in detections if d.matched)
         if len(matched) == 1:
             return self.profiles[matched[0]]
         if matched:
             raise Quarantine(
                 "ambiguous_profile",
-                f"{name}: {_describe(header)} fits {len(matched)} profiles: {', '.join(matched)}",
+                f"{name}: {known[matched[0]].description} fits {len(matched)} profiles: "
+                f"{', '.join(matched)}",
                 action="Remove one of them, or make its [match] conditions narrower.",
                 candidates=matched,
             )
-        raise self._unmatched(header, name, detections)
+        raise self._unmatched(known, name, detections)
 
-    def _hold(self, header: FcsHeader) -> tuple[Detection, ...]:
-        return tuple(
-            _detect(profile, header)
-            for _, profile in sorted(self.profiles.items())
-            if profile.match is not None
-        )
+    def is_whole(self, data: bytes) -> bool:
+        """Tell whether a settled file reaches its end, as far as its own format tells.
+
+        Only "not yet" is answered with False. Broken or unknown content is whole: decoding will
+        say what is wrong with it, and waiting would not mend it.
+
+        Parameters
+        ----------
+        data
+            Everything the file holds now.
+        """
+        codecs = {p.codec.recognises_as: p.codec for p in self.profiles.values()}
+        return all(codec.is_whole(data) for codec in codecs.values())
+
+    def _matchable(self) -> Iterator[Profile]:
+        return (p for _, p in sorted(self.profiles.items()) if p.match is not None)
+
+    def _identify(self, data: bytes, name: str) -> dict[str, Identified]:
+        """Ask each profile's codec what the capture says of itself.
+
+        Returns
+        -------
+        dict
+            By profile id; profiles of another format are absent. Empty only where a codec that
+            no profile matches with knows the format, e.g. of a decode-only profile.
+
+        Raises
+        ------
+        Quarantine
+            No codec knows the format, or the one that does finds the capture broken.
+        """
+        asked: dict[str, Identified | None] = {}
+        broken: Quarantine | None = None
+        for profile in self.profiles.values():
+            key = profile.codec.recognises_as
+            if key in asked:
+                continue
+            try:
+                asked[key] = profile.codec.identify(data)
+            except Quarantine as error:
+                asked[key] = None
+                broken = broken or error
+        if any(asked.values()):
+            broken = None
+        elif broken is None:
+            formats = sorted({p.codec.name for p in self.profiles.values()})
+            broken = Quarantine(
+                "not_recognised",
+                f"expected a capture in a format that a profile reads ({', '.join(formats)}), "
+                f"found {_beginning(data)}",
+                action=_NOT_A_CAPTURE,
+            )
+        if broken is not None:
+            raise Quarantine(broken.code, f"{name}: {broken.message}", action=broken.action)
+        known: dict[str, Identified] = {}
+        for profile in self._matchable():
+            found = asked[profile.codec.recognises_as]
+            if found is not None:
+                extra = profile.file_name.keywords(name) if profile.file_name else {}
+                known[profile.id] = replace(found, keywords={**found.keywords, **extra})
+        return known
 
     def _unmatched(
-        self, header: FcsHeader, name: str, detections: tuple[Detection, ...]
+        self, known: Mapping[str, Identified], name: str, detections: Sequence[Detection]
     ) -> Quarantine:
         near = [self.profiles[d.profile] for d in detections if d.instrument]
         if not near:
+            described = {found.description for found in known.values()}
             return Quarantine(
                 "no_profile",
-                f"{name}: no profile describes this instrument: {_describe(header)}",
+                f"{name}: no profile describes this instrument: "
+                f"{' or '.join(sorted(described)) or 'a format that no profile classifies'}",
                 action="Add a profile for this instrument; `edge-daemon profile decode` shows the "
                 "file's columns.",
             )
+        found = known[near[0].id]
         keywords = dict.fromkeys(key for profile in near for key in profile.firmware_keywords)
-        says = " and ".join(f"{key} {_value(header, key)}" for key in keywords)
+        says = " and ".join(f"{key} {_value(found, key)}" for key in keywords)
         return Quarantine(
             "no_profile",
             f"{name}: instrument {near[0].model} is known with firmware "
             f"{', '.join(profile.firmware for profile in near)}; this file says {says} "
-            f"({_describe(header)})",
+            f"({found.description})",
             action="Add a profile for this firmware once a person has compared its columns and "
             "values with the known one.",
             candidates=tuple(profile.id for profile in near),
         )
 
 
-def _value(header: FcsHeader, key: str) -> str:
-    value = header.keywords.get(key.upper())
+_NOT_A_CAPTURE = (
+    "Check the export format in the analyzer's settings and the file patterns of the source."
+)
+
+
+def _beginning(data: bytes) -> str:
+    return f"bytes that begin {data[:16]!r}" if data else "no bytes"
+
+
+def _value(found: Identified, key: str) -> str:
+    value = found.keywords.get(key.upper())
     return repr(value[:60]) if value else "nothing"
 
 
@@ -186,21 +253,15 @@ def _clash(profile: Profile, profiles: Mapping[str, Profile]) -> str:
     return ""
 
 
-def _identify(data: bytes, name: str) -> FcsHeader:
-    """Read what identifies the capture; leniencies and size are the profile's to refuse."""
-    try:
-        limits = Limits(max_bytes=len(data))
-        return read_header(data, limits=limits, options=FcsOptions.lenient())
-    except Quarantine as error:
-        raise Quarantine(error.code, f"{name}: {error.message}", action=error.action) from error
-
-
-def _detect(profile: Profile, header: FcsHeader) -> Detection:
+def _detect(profile: Profile, found: Identified | None) -> Detection:
     assert profile.match is not None
+    if found is None:
+        reason = f"format: expected {profile.match.format}, the capture is of another: no"
+        return Detection(profile=profile.id, matched=False, instrument=False, reasons=(reason,))
     reasons = []
     failed = set()
     for key, condition in profile.match.keywords.items():
-        value = header.keywords.get(key.upper())
+        value = found.keywords.get(key.upper())
         met = condition.accepts(value)
         said = "is absent" if value is None else f"is {value[:60]!r}"
         reasons.append(f"{key} {said}, expected {condition}: {'yes' if met else 'no'}")
@@ -212,18 +273,3 @@ def _detect(profile: Profile, header: FcsHeader) -> Detection:
         instrument=failed <= set(profile.firmware_keywords),
         reasons=tuple(reasons),
     )
-
-
-def _describe(header: FcsHeader) -> str:
-    """Say what a readable file is, so that a person recognises it."""
-    keywords = header.keywords
-    cytometer = keywords.get("$CYT", "")
-    origin = f"from {cytometer[:60]!r}" if cytometer else "that names no instrument (no $CYT)"
-    events, columns = _count(keywords, "$TOT"), _count(keywords, "$PAR")
-    return f"{header.version} {origin}, {events} events × {columns} columns"
-
-
-def _count(keywords: Mapping[str, str], key: str) -> str:
-    """Show a count that has not been checked yet."""
-    text = keywords.get(key, "?").strip()[:12]
-    return f"{int(text):,}" if text.isascii() and text.isdigit() else text

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from edge_daemon.decode.codecs.fcs import FcsOptions
+from edge_daemon.decode.section import Section
 from edge_daemon.records import CANONICAL_CHANNELS, SPECIES
 
-MAX_GENERIC_CHANNELS = 256
 MAX_VALUE = 200
 """Longest keyword value that identifies an instrument or describes a sample, characters."""
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, no unknown keys, no silent conversion."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+MAX_FILE_NAME = 255
 
 
 def _canonical(value: str) -> str:
@@ -58,14 +51,62 @@ class Identity(Section):
     revision: int = Field(ge=1)
     simulated: bool = False
     classify: bool = True
+    reports: bool = False
     provenance: Literal["generated", "captured", "documented"]
 
 
-class Source(Section):
-    """``[source]``: where captures come from."""
+class SerialLine(Section):
+    """``[source.serial]``: the line settings that the instrument leaves the factory with."""
 
-    kind: Literal["folder"]
-    patterns: tuple[Name, ...] = Field(min_length=1)
+    baud: int = Field(default=9600, ge=50, le=4_000_000)
+    bits: Literal[5, 6, 7, 8] = 8
+    parity: Literal["none", "even", "odd", "mark", "space"] = "none"
+    stop_bits: Literal[1, 2] = 1
+    flow: Literal["none", "hardware", "software"] = "none"
+
+
+class Source(Section):
+    """``[source]``: how captures arrive."""
+
+    kind: Literal["folder", "serial", "tcp"]
+    patterns: tuple[Name, ...] = ()
+    serial: SerialLine | None = None
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Source:
+        if self.kind == "folder" and not self.patterns:
+            raise ValueError('a folder source needs patterns, e.g. ["*.fcs"]')
+        if self.kind != "serial" and self.serial is not None:
+            raise ValueError('[source.serial] is for kind = "serial" only')
+        return self
+
+
+class Framing(Section):
+    """``[framing]``: how messages stand in the byte stream (docs/framing.md)."""
+
+    name: Literal["astm", "mllp", "packet", "block"]
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+
+def _groups(value: str) -> str:
+    if not re.compile(_pattern(value)).groupindex:
+        raise ValueError("expected a regular expression with named groups, (?P<SAMPLE>...)")
+    return value
+
+
+class FileName(Section):
+    """``[file_name]``: what the analyzer writes into the names of its files.
+
+    Each named group of the pattern becomes a keyword ``NAME.<GROUP>``.
+    """
+
+    pattern: Annotated[str, AfterValidator(_groups)]
+
+    def keywords(self, name: str) -> dict[str, str]:
+        """Return what a file name says; nothing where it is of another form."""
+        found = re.fullmatch(self.pattern, name[:MAX_FILE_NAME])
+        named = found.groupdict() if found else {}
+        return {f"NAME.{key.upper()}": value.strip() for key, value in named.items() if value}
 
 
 class Condition(Section):
@@ -100,28 +141,8 @@ class Condition(Section):
 class Match(Section):
     """``[match]``: which captures the profile is for."""
 
-    format: Literal["fcs"]
+    format: Name
     keywords: dict[Name, Condition] = Field(min_length=2)
-
-
-def _known_options(options: dict[str, bool]) -> dict[str, bool]:
-    allowed = [field.name for field in fields(FcsOptions)]
-    unknown = [name for name in options if name not in allowed]
-    if unknown:
-        raise ValueError(
-            f"unknown leniency {', '.join(unknown)}; expected any of {', '.join(allowed)}"
-        )
-    return options
-
-
-class Codec(Section):
-    """``[codec]``: how bytes become columns."""
-
-    name: Literal["fcs"]
-    options: Annotated[dict[str, bool], AfterValidator(_known_options)] = Field(
-        default_factory=dict
-    )
-    max_channels: int | None = Field(default=None, ge=1, le=MAX_GENERIC_CHANNELS)
 
 
 class Channel(Section):

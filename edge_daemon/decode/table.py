@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -62,6 +63,11 @@ class RawTable:
         How many data sets the file holds.
     notes
         Leniencies that were needed, each ``name: what was found``.
+    saturated
+        Bool of the shape of `values`, where the codec itself knows that a value stood at the
+        converter's limit, e.g. of a feature of a digitised pulse; or None.
+    pulses
+        float32 ``(events, detectors, samples)`` of digitised pulses, or None.
     """
 
     format: str
@@ -70,3 +76,5 @@ class RawTable:
     keywords: Mapping[str, str]
     datasets: int = 1
     notes: tuple[str, ...] = ()
+    saturated: NDArray[np.bool_] | None = None
+    pulses: NDArray[np.float32] | None = None

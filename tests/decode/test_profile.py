@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edge_daemon.decode import ProfileError, load_profile
-from edge_daemon.decode.codecs.fcs import FcsOptions
 from edge_daemon.errors import EdgeError
 
 
@@ -34,7 +33,7 @@ def test_a_good_profile(write_profile):
     assert (profile.classify, profile.simulated) == (True, False)
     assert profile.channels == ("LA.H", "FL.H")
     assert profile.firmware_keywords == ("FIRMWARE",)
-    assert profile.fcs_options == FcsOptions()
+    assert profile.codec.leniencies == ()
     assert pickle.loads(pickle.dumps(profile)) == profile
     with pytest.raises(ValidationError):
         profile.title = "other"
@@ -54,7 +53,7 @@ def test_leniencies_are_named(write_profile):
     path = write_profile(
         replace=[('name = "fcs"', 'name = "fcs"\n[codec.options]\nempty_values = true')]
     )
-    assert load_profile(path).fcs_options == FcsOptions(empty_values=True)
+    assert load_profile(path).codec.leniencies == ("empty_values",)
 
 
 def test_every_problem_is_listed_with_its_line(write_profile):
@@ -102,8 +101,12 @@ def test_every_problem_is_listed_with_its_line(write_profile):
         ('title = "Test analyzer"', "", "profile.title: is missing"),
         ('firmware = "1.0"\n', "firmware = 1.0\n", "valid string"),
         ("[source]", "[sauce]", "source: section is missing"),
-        ('patterns = ["*.fcs"]', "patterns = []", "source.patterns"),
-        ('format = "fcs"\n', 'format = "tiff"\n', "match.format: expected 'fcs', found 'tiff'"),
+        ('patterns = ["*.fcs"]', "patterns = []", "source: a folder source needs patterns"),
+        (
+            'format = "fcs"\n',
+            'format = "tiff"\n',
+            "match.format: expected the codec's name, 'fcs', found 'tiff'",
+        ),
         ('"$CYT" = "Cell9", ', "", "match.keywords"),
         ('"FIRMWARE" = "1.0"', '"FIRMWARE" = "2.0"', "no keyword tells the firmware"),
         ('"$CYT" = "Cell9"', '"$CYT" = "1.0"', "no keyword tells the instrument"),

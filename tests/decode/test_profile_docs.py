@@ -6,9 +6,11 @@ from dataclasses import fields
 
 import pytest
 
-from edge_daemon.decode import ProfileError, load_profile, schema
+from edge_daemon.decode import ProfileError, load_profile
+from edge_daemon.decode.codecs import CODECS
 from edge_daemon.decode.codecs.fcs import FcsOptions
-from edge_daemon.decode.profile import SECTIONS
+from edge_daemon.decode.profile import SECTIONS, Profile
+from edge_daemon.decode.section import Section
 from edge_daemon.resources import docs_dir
 
 
@@ -17,16 +19,27 @@ def guide():
     return (docs_dir() / "profiles.md").read_text(encoding="utf-8")
 
 
+def descendants(model):
+    return {model}.union(*map(descendants, model.__subclasses__()))
+
+
 def schema_keys():
-    models = schema.Section.__subclasses__()
+    models = descendants(Section) - descendants(Profile)
     assert len(models) >= 10
-    keys = {name for model in models for name in model.model_fields}
+    ours = {model for model in models if model.__module__.startswith("edge_daemon.")}
+    keys = {name for model in ours for name in model.model_fields}
     return keys | {field.name for field in fields(FcsOptions)}
 
 
 def test_every_key_is_described(guide):
-    shown = guide[guide.index("## `schema`") :]
+    codecs = (docs_dir() / "codecs.md").read_text(encoding="utf-8")
+    shown = guide[guide.index("## `schema`") :] + codecs
     assert sorted(key for key in schema_keys() if f"`{key}`" not in shown) == []
+
+
+def test_every_codec_has_its_heading():
+    codecs = (docs_dir() / "codecs.md").read_text(encoding="utf-8")
+    assert [name for name in CODECS if f"## `{name}`" not in codecs] == []
 
 
 def test_every_section_has_its_heading(guide):
@@ -42,9 +55,9 @@ def test_the_example_is_a_good_profile(guide, tmp_path):
     path.write_text(example, encoding="utf-8")
     profile = load_profile(path)
     assert profile.id == "example_cell9/1.0"
-    assert profile.fcs_options == FcsOptions(data_end_off_by_one=True)
-    # It shows every section but the one that needs a second file.
-    assert all(f"[{section}]" in example for section in SECTIONS if section != "calibration")
+    assert profile.codec.leniencies == ("data_end_off_by_one",)
+    # It shows every section but the one that needs a second file and that of byte streams.
+    assert all(f"[{name}]" in example for name in set(SECTIONS) - {"calibration", "framing"})
 
 
 def test_the_calibration_example_is_good_but_for_its_table(guide, tmp_path):
