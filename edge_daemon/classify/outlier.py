@@ -37,6 +37,7 @@ MARGIN: Final = 1.3
 MIN_RUNS: Final = 60
 """Training runs below which nothing is called unusual."""
 
+_DYE = "FL."
 _PEAK_HALF_WIDTH = 0.4  # natural-log units around the peak that hold single red cells
 _SMALL = -1.0  # log extinction over the peak below which lie platelets and debris
 _FEWEST = 30
@@ -68,9 +69,10 @@ def run_summary(
     Returns
     -------
     dict
-        For every channel the logarithm of its peak; for every height its spread among single red
-        cells, its rank correlation with the anchor, and where small events lie relative to the
-        peak; how unsure the calls are. NaN where too few events say anything.
+        For every channel the logarithm of its peak; for every height its rank correlation with
+        the anchor among single red cells, and where small events lie relative to the peak; for
+        every height but the dye's its spread among single red cells; how unsure the calls are.
+        NaN where too few events say anything.
     """
     rows = slice(None, None, -(-len(signals) // SUMMARY_EVENTS))
     logs = np.log(np.maximum(signals[rows] / peak, np.float32(_FLOOR)))
@@ -83,8 +85,10 @@ def run_summary(
         summary[f"peak {channel}"] = float(np.log(peak[i]))
         if not channel.endswith(".H"):
             continue
-        low, high = np.quantile(logs[singles, i], [0.1587, 0.8413]).tolist()
-        summary[f"spread {channel}"] = float(np.log(max(high - low, 1e-3)))
+        # The dye's spread is the patient's: reticulocytes widen it up to a hundredfold.
+        if not channel.startswith(_DYE):
+            low, high = np.quantile(logs[singles, i], [0.1587, 0.8413]).tolist()
+            summary[f"spread {channel}"] = float(np.log(max(high - low, 1e-3)))
         summary[f"tie {channel}"] = _correlation(logs[singles, i], axis[singles])
         summary[f"small {channel}"] = (
             float(np.median(logs[small, i] - axis[small])) if small.sum() >= _FEWEST else np.nan
@@ -155,13 +159,15 @@ def _usual(table: Real, names: Sequence[str]) -> tuple[Real, Real, Real]:
 
 
 def _scaled(values: Real, centre: Real, scale: Real) -> Real:
-    """Offset in robust SDs; what is not known is taken as usual."""
-    scaled: Real = np.where(np.isfinite(values), values - centre, 0.0) / scale
+    """Offset in robust SDs; NaN where the run does not say."""
+    scaled: Real = (values - centre) / scale
     return scaled
 
 
 def strangeness(summary: Mapping[str, float], habit: Habit) -> tuple[float, str]:
     """Mahalanobis distance of a run from those of training, over the largest admissible.
+
+    A feature that the run does not say, or that is no longer looked at, does not count.
 
     Returns
     -------
@@ -170,13 +176,25 @@ def strangeness(summary: Mapping[str, float], habit: Habit) -> tuple[float, str]
     """
     values = np.array([summary.get(name, np.nan) for name in habit.features])
     centre, scale, precision = (np.array(v) for v in (habit.centre, habit.scale, habit.precision))
-    z = _scaled(values, centre, scale)
-    share = z * (precision @ z)
-    return _distance(z, precision) / habit.limit, habit.features[int(np.argmax(share))]
+    shares = _shares(_scaled(values, centre, scale), precision)
+    ratio = math.sqrt(max(float(shares.sum()), 0.0)) / habit.limit
+    return ratio, habit.features[int(np.argmax(shares))]
 
 
 def _distance(z: Real, precision: Real) -> float:
-    return math.sqrt(max(float(z @ precision @ z), 0.0))
+    return math.sqrt(max(float(_shares(z, precision).sum()), 0.0))
+
+
+def _shares(z: Real, precision: Real) -> Real:
+    """Share the squared distance out to the features; those not known are integrated out."""
+    known = np.isfinite(z)
+    shares = np.zeros(len(z))
+    across = precision[np.ix_(known, ~known)]
+    marginal = precision[np.ix_(known, known)] - across @ np.linalg.solve(
+        precision[np.ix_(~known, ~known)], across.T
+    )
+    shares[known] = z[known] * (marginal @ z[known])
+    return shares
 
 
 def refuse_stranger(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> None:

@@ -108,3 +108,24 @@ def test_too_few_small_events_say_nothing(summary_of, make_cells):
     summary = summary_of(make_cells([1900, 20, 10, 5, 0])[0])
     assert np.isnan(summary["small LA.H"])
     assert np.isfinite(summary["peak LA.H"])
+
+
+def test_the_spread_of_the_dye_says_nothing_of_the_instrument(summary_of, ordinary):
+    """Reticulocytes widen it, in one patient a hundred times as much as in another."""
+    assert not [name for name in summary_of(ordinary(1)) if name.startswith("spread FL")]
+
+
+def test_a_habit_with_a_feature_no_longer_looked_at_leaves_it_out(habit, summary_of, ordinary):
+    """As of the covariance without it: what is known is neither nearer nor further away."""
+    summaries = [summary_of(ordinary(seed)) for seed in range(1000, 1010)]
+    dropped = "small HA.H"
+    covariance = np.linalg.inv(np.array(habit.precision))
+    keep = [i for i, name in enumerate(habit.features) if name != dropped]
+    precision = np.linalg.inv(covariance[np.ix_(keep, keep)])
+    for summary in summaries:
+        rest = {name: value for name, value in summary.items() if name != dropped}
+        z = [(summary[habit.features[i]] - habit.centre[i]) / habit.scale[i] for i in keep]
+        expected = np.sqrt(np.array(z) @ precision @ np.array(z)) / habit.limit
+        ratio, _ = strangeness(rest, habit)
+        assert ratio == pytest.approx(expected, rel=1e-6)
+        assert ratio <= strangeness(summary, habit)[0] + 1e-9
