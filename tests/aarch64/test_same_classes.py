@@ -1,0 +1,86 @@
+"""An aarch64 box calls every cell as an x86-64 one does.
+
+Needs the emulated box that `bash .ci/aarch64 DIR` makes; EDGE_AARCH64 names its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_daemon.resources import models_dir
+from edge_daemon.simulator.cohort import simulate
+
+PROCESSORS = ("cortex-a53", "cortex-a72", "cortex-a76")
+"""Raspberry Pi 3, 4 and 5: without and with the dot-product instructions."""
+SCRIPT = Path(__file__).with_name("classify_folder.py")
+
+
+@pytest.fixture(scope="module")
+def box():
+    folder = os.environ.get("EDGE_AARCH64")
+    if not folder:
+        pytest.skip("system: no emulated aarch64 box; bash .ci/aarch64 DIR, then EDGE_AARCH64=DIR")
+    return Path(folder) / "python"
+
+
+def emulate(box, processor, *arguments):
+    environment = {**os.environ, "QEMU_CPU": processor}
+    done = subprocess.run(
+        [box, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Runs of several species, and what this machine makes of them."""
+    folder = tmp_path_factory.mktemp("cohort")
+    simulate(folder, samples=6, events=4000, seed=64)
+    subprocess.run([sys.executable, SCRIPT, folder, folder / "here.npz"], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_every_shipped_bundle_reproduces_its_golden_vectors(box, processor):
+    bundles = sorted(path for path in models_dir().iterdir() if path.is_dir())
+    assert bundles
+    for bundle in bundles:
+        said = emulate(box, processor, "-m", "edge_daemon.cli", "model", "verify", str(bundle))
+        assert "golden vectors reproduced exactly" in said
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_the_same_cells_get_the_same_classes(box, processor, cohort):
+    out = cohort / f"{processor}.npz"
+    emulate(box, processor, str(SCRIPT), str(cohort), str(out))
+    with np.load(cohort / "here.npz") as here, np.load(out) as there:
+        assert str(there["machine"]) == "aarch64"
+        assert str(here["machine"]) == platform.machine()
+        assert sorted(here.files) == sorted(there.files)
+        names = [name.removesuffix(".codes") for name in here.files if name.endswith(".codes")]
+        assert len(names) == 6
+        for name in names:
+            np.testing.assert_array_equal(there[f"{name}.codes"], here[f"{name}.codes"])
+            np.testing.assert_allclose(
+                there[f"{name}.posterior"], here[f"{name}.posterior"], rtol=0, atol=1e-5
+            )
+            assert str(there[f"{name}.flags"]) == str(here[f"{name}.flags"])
+            compare(
+                json.loads(str(there[f"{name}.values"])), json.loads(str(here[f"{name}.values"]))
+            )
+
+
+def compare(there, here):
+    assert [value["code"] for value in there] == [value["code"] for value in here]
+    for theirs, ours in zip(there, here, strict=True):
+        for key in ("value", "low", "high"):
+            assert theirs[key] == pytest.approx(ours[key], rel=1e-5), (theirs, ours)
