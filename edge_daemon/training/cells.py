@@ -5,6 +5,7 @@ Runs are added one by one and forgotten, so memory does not grow with the cohort
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,8 @@ EDGES: Final = np.array(
 VIEWS: Final = (("EXT.A", "HA.A"), ("EXT.A", "FL.A"), ("EXT.W", "EXT.A"))
 """Pairs of channels worth looking at, horizontal first."""
 GRID: Final = 72
+DECADES: Final = 4
+"""Longest logarithmic axis of a scattergram; what lies below is drawn at its edge."""
 
 
 class Confusion:
@@ -112,6 +115,8 @@ def densities(title: str, batch: CellBatch, codes: NDArray[np.uint8]) -> list[De
         spans, places = [], []
         for values in logs:
             low, high = (float(v) for v in np.quantile(values, [0.0005, 0.9995]))
+            # Noise about zero would stretch a logarithmic axis without end.
+            low = max(low, high - DECADES * math.log(10))
             high = max(high, low + 0.1)
             place = ((values - low) / (high - low) * GRID).astype(np.intp)
             places.append(np.clip(place, 0, GRID - 1))

@@ -224,6 +224,15 @@ def test_confusion_counts_cells_and_knows_how_often_a_posterior_is_right():
     assert classes["reticulocyte"]["recall"] is None
 
 
+def test_a_value_below_zero_does_not_stretch_the_scattergram(captures, registry):
+    data = next(captures.glob("*.fcs")).read_bytes()
+    batch = decode(data, registry.match(data, "x"))
+    batch.signals[:100] = -1.0
+    for view in densities("dog", batch, np.zeros(batch.events, np.uint8)):
+        assert view.counts.sum() == batch.events
+        assert all(high <= 1.001e4 * low for low, high in view.spans)
+
+
 def test_density_keeps_every_event(captures, registry):
     data = next(captures.glob("*.fcs")).read_bytes()
     batch = decode(data, registry.match(data, "x"))
