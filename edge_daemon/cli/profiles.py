@@ -258,6 +258,40 @@ _RAW_COLUMNS = (
 )
 
 
+@profile.command("new")
+@_capture
+@click.option("--vendor", required=True, help="Maker of the instrument, e.g. acme.")
+@click.option("--model", required=True, help="Its model, e.g. cell9.")
+@click.option("--firmware", required=True, help="Its firmware, as it should be called here.")
+@click.option("--title", help="What people call it; vendor, model and firmware unless given.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Folder of profiles to write into; the current one unless given.",
+)
+@options.json_option
+def profile_new(
+    file: Path, vendor: str, model: str, firmware: str, title: str | None, out: Path, as_json: bool
+) -> None:
+    """Draft a profile from FILE: codec, settings, columns, and what is left to decide.
+
+    The draft decodes and does not classify: what a column measures is proposed in comments. FILE
+    is copied beside it as the profile's sample. Nothing that exists is overwritten.
+    """
+    from edge_daemon.cli import drafting
+
+    made = drafting.write(_read(file), file, drafting.named(vendor, model, firmware, title), out)
+    if output.form(as_json=as_json) == "json":
+        output.emit_json(made.as_record())
+        return
+    click.echo(f"Wrote {made.profile} ({made.format}), sample {made.sample.name}.")
+    click.echo("To be decided by a person:")
+    for question in made.questions:
+        click.echo(f"  - {question}")
+    click.echo(f"Next: edge-daemon profile decode {file} --profiles {out} --profile {made.id}")
+
+
 @profile.command("test")
 @click.argument("target", metavar="ID|FILE|DIR")
 @click.option(

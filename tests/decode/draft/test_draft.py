@@ -1,0 +1,88 @@
+"""A draft loads, decodes its own capture, and puts nothing into force that is a guess."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_daemon.decode import decode_raw, load_profile
+from edge_daemon.decode.draft import Identity, propose, render
+from edge_daemon.decode.draft.channels import suggest, unambiguous
+from edge_daemon.decode.draft.render import quote
+from edge_daemon.errors import Quarantine
+
+IDENTITY = Identity("acme", "cell9", "1.0", "Acme Cell 9")
+
+
+def drafted(data, name, tmp_path):
+    path = tmp_path / "acme_cell9" / "1.0.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(render(propose(data, name), IDENTITY), encoding="utf-8")
+    return load_profile(path)
+
+
+def test_every_real_fcs_file_gets_a_draft_that_decodes_it(corpus, tmp_path):
+    drafts = 0
+    for capture in sorted((corpus / "fcs").iterdir()):
+        data = capture.read_bytes()
+        if not data.startswith(b"FCS"):
+            continue
+        profile = drafted(data, capture.name, tmp_path)
+        assert not profile.classify
+        assert len(decode_raw(data, profile).values) > 0
+        drafts += 1
+    assert drafts > 15
+
+
+def test_the_commented_part_becomes_a_classifying_profile(tmp_path):
+    from edge_daemon.simulator.cohort import sample
+
+    run = sample(0, firmware="2.0", events=50, seed=1, species=("dog",))
+    text = render(propose(run.data, run.name), IDENTITY)
+    at = text.index("# [match]")
+    proposed = text[at:].replace("\n# ", "\n").replace("\n#\n", "\n\n").removeprefix("# ")
+    document = tomllib.loads(proposed)
+    assert document["match"]["keywords"]["FIRMWARE"] == "2.0"
+    named = {c["column"]: c["canonical"] for c in document["channel"]}
+    assert named["LALS-P"] == "LA.H"
+    assert named["MALS-I"] == "HA.A"
+    assert named["AXL-TOF"] == "EXT.W"
+    assert named["RNA-P"] == "FL.H"
+    assert named["TIME"] == "?"
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("FSC-A", "LA.A"),
+        ("FS PEAK LIN", "LA.H"),
+        ("SSC-W", "SS.W"),
+        ("SS TOF LIN", "SS.W"),
+        ("FL1-H", "FL.H"),
+        ("Side Fluorescence Signal", "FL.H"),
+        ("Forward Scatter Pulse Width Signal", "LA.W"),
+        ("Time", None),
+        ("Event Count", None),
+    ],
+)
+def test_what_names_suggest(name, canonical):
+    assert suggest(name) == canonical
+
+
+def test_a_suggestion_that_two_columns_share_is_none():
+    assert unambiguous(["FL.H", "LA.H", "FL.H", None]) == [None, "LA.H", None, None]
+
+
+def test_noise_is_refused_with_its_first_bytes():
+    with pytest.raises(Quarantine, match="begins") as caught:
+        propose(b"\x00\x01\x02", "noise.bin")
+    assert caught.value.code == "not_recognised"
+
+
+@given(st.text())
+def test_any_text_is_quoted(text):
+    clean = text.encode("utf-8", "ignore").decode()
+    assert tomllib.loads(f"a = {quote(clean)}") == {"a": clean}
