@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_daemon.errors import EdgeError, Fatal, Quarantine, Retryable
 from edge_daemon.log import Event
-from edge_daemon.records import Decoded
+from edge_daemon.records import Decoded, Reported
 from edge_daemon.tasks import Plan, Task, WorkerLimits
 from edge_daemon.workers import ANALYSIS, Pool
 
@@ -66,6 +66,9 @@ class Recorder:
                 events=step.events,
             )
             return
+        if isinstance(step, Reported):
+            self._report(capture_id, step)
+            return
         decoded = self._decoded.get(capture_id)
         if decoded is None:
             raise EdgeError(f"capture {capture_id} was classified before it was decoded")
@@ -80,8 +83,19 @@ class Recorder:
             elapsed_s=round(step.elapsed_s, 3),
         )
 
+    def _report(self, capture_id: int, step: Reported) -> None:
+        receipt = self._store.record_report(capture_id, step)
+        self._log.emit(
+            Event.CAPTURE_REPORTED,
+            capture_id=capture_id,
+            report_id=receipt.report_id,
+            profile=step.profile,
+            values=len(step.report.values),
+            new=receipt.new,
+        )
+
     def done(self, task: Task) -> None:
-        """End a task; without a run its profile was decode-only."""
+        """End a task; without a run it held no cells, or its profile is decode-only."""
         error = None
         if task.capture_id not in self._runs:
             try:

@@ -54,6 +54,7 @@ class Event(enum.StrEnum):
     CAPTURE_SEEN_AGAIN = "capture_seen_again"
     CAPTURE_REFUSED = "capture_refused"
     CAPTURE_DECODED = "capture_decoded"
+    CAPTURE_REPORTED = "capture_reported"
     CAPTURE_CLASSIFIED = "capture_classified"
     CAPTURE_QUARANTINED = "capture_quarantined"
     CAPTURE_RETRIED = "capture_retried"
@@ -78,6 +79,9 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.CAPTURE_SEEN_AGAIN: _spec("source", "debug", "source", "capture_id", "sha256"),
     Event.CAPTURE_REFUSED: _spec("source", "warning", "source", "error_type"),
     Event.CAPTURE_DECODED: _spec("decode", "debug", "capture_id", "profile", "events"),
+    Event.CAPTURE_REPORTED: _spec(
+        "decode", "info", "capture_id", "report_id", "profile", "values", "new"
+    ),
     Event.CAPTURE_CLASSIFIED: _spec(
         "classify", "info", "capture_id", "run_id", "model", "events", "elapsed_s"
     ),

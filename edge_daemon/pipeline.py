@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import json
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -138,8 +137,9 @@ def process_files(  # noqa: PLR0913 - the options of a command
     ------
     dict
         ``file, sha256, status, reason, simulated, sample_id, species, profile, model, events,
-        counts, measurements, flags, duplicate_of, capture_id, run_id``; ``status`` is
-        ``classified``, ``decoded``, ``quarantined`` or ``refused`` (never became a capture).
+        counts, measurements, flags, duplicate_of, capture_id, run_id, report_ids``; ``status``
+        is ``classified``, ``decoded`` (no cells to classify: a decode-only profile, or nothing
+        but the analyzer's own report), ``quarantined`` or ``refused`` (never became a capture).
 
     Raises
     ------
@@ -242,8 +242,7 @@ class _OneShot:
         """Whether the stored result is the one that is asked for."""
         if row["state"] == "quarantined" or profile_id not in {None, row["profile"]}:
             return False
-        query = "SELECT notes FROM decodings WHERE capture_id = ? ORDER BY id DESC LIMIT 1"
-        notes = json.loads(self._db.execute(query, [row["id"]]).fetchone()[0])
+        notes = queries.notes(self._db, row["id"])
         return dataset_note(dataset) in notes or (
             dataset == 1 and not any(note.startswith(DATASET_NOTE) for note in notes)
         )
@@ -310,6 +309,7 @@ def _describe(job: _Job, row: dict[str, Any], run: dict[str, Any] | None) -> dic
         "duplicate_of": duplicate,
         "capture_id": row.get("id"),
         "run_id": run["id"] if run else None,
+        "report_ids": row.get("report_ids", []),
     }
 
 

@@ -389,5 +389,8 @@ class Reported:
     notes: tuple[str, ...] = ()
 
 
-Step = Decoded | Classified
-"""What an analysis yields, in order; each is made durable before the next begins."""
+Step = Decoded | Reported | Classified
+"""What an analysis yields; each is made durable before the next begins.
+
+`Decoded` comes before `Classified`; `Reported` may come anywhere, and more than once.
+"""

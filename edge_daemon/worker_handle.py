@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.errors import EdgeError, Retryable
-from edge_daemon.records import Classified, Decoded
+from edge_daemon.records import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge_daemon.records import Step
     from edge_daemon.tasks import Plan, Task, WorkerLimits
 
 _CHILD: Final = "import edge_daemon.worker_process as w; w.main()"
@@ -121,7 +120,7 @@ class Worker:
             raise self._ended() from error
         while True:
             kind, content = self._receive(deadline)
-            if kind == "step" and isinstance(content, Decoded | Classified):
+            if kind == "step" and isinstance(content, Step):
                 yield content
             elif kind == "error" and isinstance(content, EdgeError):
                 raise content

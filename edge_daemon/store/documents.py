@@ -1,4 +1,4 @@
-"""The result as one canonical JSON document, and its digest.
+"""A result, or an analyzer's report, as one canonical JSON document, and its digest.
 
 The same function builds the document from rows about to be written and from rows read back, so
 that a reader can prove that a stored result is the one that was written. Standard library only.
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DOCUMENT_SCHEMA: Final = 1
+REPORT_SCHEMA: Final = 1
 
 _RUN: Final = ("number", "profile", "profile_sha256", "model", "model_sha256", "events", "status")
 _SAMPLE: Final = (
@@ -23,6 +24,13 @@ _SAMPLE: Final = (
 _COUNTS: Final = ("pure_rbc", "reticulocyte", "clumped_rbc", "platelet", "other")
 _MEASUREMENT: Final = ("code", "value", "unit", "low", "high", "method")
 _FLAG: Final = ("code", "severity", "message", "action")
+
+_REPORT: Final = ("number", "position", "kind", "message_id", "profile", "profile_sha256")
+_REPORTED: Final = ("name", "code", "value", "unit", "text", "written_unit", "low", "high")
+_HISTOGRAM: Final = ("name", "unit", "low", "high")
+_ENVELOPE: Final = frozenset(
+    {"capture", "number", "position", "message_id", "amends", "profile", "profile_sha256", "notes"}
+)
 
 
 def result_document(
@@ -55,6 +63,46 @@ def result_document(
         ],
         "flags": [{key: row[key] for key in _FLAG} for row in flags],
     }
+
+
+def report_document(
+    capture: Mapping[str, Any],
+    report: Mapping[str, Any],
+    values: Sequence[Mapping[str, Any]],
+    histograms: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Gather everything an analyzer's report says, without what only this box means.
+
+    Parameters
+    ----------
+    capture, report, values, histograms
+        Rows of ``captures``, ``reports``, ``reported_values`` and ``reported_histograms``;
+        lists are JSON text in them.
+    """
+    return {
+        "schema": REPORT_SCHEMA,
+        "instrument": capture["instrument"],
+        "capture": capture["sha256"],
+        "simulated": bool(report["simulated"]),
+        **{key: report[key] for key in _REPORT},
+        "amends": bool(report["amends"]),
+        "sample": {key: report[key] for key in _SAMPLE},
+        "messages": json.loads(report["messages"]),
+        "notes": json.loads(report["notes"]),
+        "values": [
+            {**{key: row[key] for key in _REPORTED}, "flags": json.loads(row["flags"])}
+            for row in values
+        ],
+        "histograms": [
+            {**{key: row[key] for key in _HISTOGRAM}, "counts": json.loads(row["counts"])}
+            for row in histograms
+        ],
+    }
+
+
+def content(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a report what differs when an analyzer sends the same one again."""
+    return {key: value for key, value in document.items() if key not in _ENVELOPE}
 
 
 def outgoing(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -10,18 +10,33 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from edge_daemon.errors import EdgeError
 from edge_daemon.store.documents import (
     DOCUMENT_SCHEMA,
+    REPORT_SCHEMA,
     canonical,
+    content,
     digest,
     outgoing,
+    report_document,
     result_document,
 )
-from edge_daemon.store.rows import decoding_row, flag_rows, measurement_rows, stamp_row
+from edge_daemon.store.rows import (
+    decoding_row,
+    flag_rows,
+    histogram_rows,
+    measurement_rows,
+    report_row,
+    reported_value_rows,
+    stamp_row,
+)
 from edge_daemon.store.schema import (
     captures,
     decodings,
     flags,
     measurements,
     outbox,
+    report_sightings,
+    reported_histograms,
+    reported_values,
+    reports,
     runs,
     sightings,
 )
@@ -30,7 +45,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
     from edge_daemon.clock import Stamp
-    from edge_daemon.records import CaptureState, Classified, Decoded
+    from edge_daemon.records import CaptureState, Classified, Decoded, Reported
 
 
 def find_capture(db: Connection, capture_id: int) -> RowMapping:
@@ -80,6 +95,14 @@ def move(
         update(captures)
         .where(captures.c.id == capture_id)
         .values(state=state, finished=int(finished), **(reason or nothing))
+    )
+
+
+def begin_again(db: Connection, capture_id: int) -> None:
+    """Set a capture back to the start of its next analysis."""
+    move(db, capture_id, "received", finished=False)
+    db.execute(
+        update(captures).where(captures.c.id == capture_id).values(analysis=captures.c.analysis + 1)
     )
 
 
@@ -141,15 +164,102 @@ def insert_run(
     row["digest"] = digest(canonical(document))
     created = stamp_row("created", stamp)
     run_id: int = db.execute(insert(runs).values(row | created).returning(runs.c.id)).scalar_one()
-    for table, content in ((measurements, values), (flags, remarks)):
-        if content:
-            db.execute(insert(table), [{"run_id": run_id, **item} for item in content])
+    for table, parts in ((measurements, values), (flags, remarks)):
+        if parts:
+            db.execute(insert(table), [{"run_id": run_id, **part} for part in parts])
+    _send(db, "run", run_id, row, document, created)
+    return run_id
+
+
+def keep_report(
+    db: Connection, capture: RowMapping, step: Reported, stamp: Stamp
+) -> tuple[int, bool]:
+    """Insert a report with its outbox row, unless it is kept already.
+
+    Returns
+    -------
+    tuple
+        Id of the report, and whether it is new. It is not when this analysis recorded it before
+        a crash, or when the instrument sent the same content in another message: that message
+        is then a sighting. Only a report that names its own time can be recognised so; without
+        one, equal content may be of another day.
+    """
+    row = report_row(capture["id"], step)
+    row["number"] = capture["analysis"]
+    of_this_analysis = (reports.c.capture_id == capture["id"]) & (reports.c.number == row["number"])
+    row["position"] = db.execute(
+        select(func.count()).select_from(reports).where(of_this_analysis)
+    ).scalar_one()
+    values = reported_value_rows(step.report.values)
+    histograms = histogram_rows(step.report.histograms)
+    document = report_document(dict(capture), row, values, histograms)
+    row["content"] = digest(canonical(content(document)))
+    row["digest"] = digest(canonical(document))
+    same = reports.c.content == row["content"]
+    mine = db.execute(select(reports.c.id).where(of_this_analysis, same)).scalars().first()
+    if mine is not None:
+        return mine, False
+    first = _sent_before(db, row)
+    if first is not None:
+        again = {
+            "report_id": first,
+            "capture_id": capture["id"],
+            "message_id": row["message_id"],
+            **stamp_row("seen", stamp),
+        }
+        db.execute(upsert(report_sightings).values(again).on_conflict_do_nothing())
+        return first, False
+    created = stamp_row("created", stamp)
+    added = db.execute(insert(reports).values(row | created).returning(reports.c.id))
+    report_id: int = added.scalar_one()
+    for table, parts in ((reported_values, values), (reported_histograms, histograms)):
+        if parts:
+            db.execute(insert(table), [{"report_id": report_id, **part} for part in parts])
+    _send(db, "report", report_id, row, document, created)
+    return report_id, True
+
+
+def _sent_before(db: Connection, row: dict[str, Any]) -> int | None:
+    """Id of the report with the same content in another capture, or None.
+
+    One that a replay of its capture has read otherwise since does not count.
+    """
+    if row["acquired_at"] is None:
+        return None
+    later = reports.alias("later")
+    superseded = (
+        select(later.c.id)
+        .where(later.c.capture_id == reports.c.capture_id, later.c.number > reports.c.number)
+        .exists()
+    )
+    found = (
+        select(reports.c.id)
+        .where(
+            reports.c.content == row["content"],
+            reports.c.capture_id != row["capture_id"],
+            ~superseded,
+        )
+        .order_by(reports.c.id.desc())
+        .limit(1)
+    )
+    return db.execute(found).scalar_one_or_none()
+
+
+def _send(
+    db: Connection,
+    kind: Literal["run", "report"],
+    key: int,
+    row: dict[str, Any],
+    document: dict[str, Any],
+    created: dict[str, Any],
+) -> None:
+    """Put a document into the outbox; simulated ones are typed so and never sync as clinical."""
     body = canonical(outgoing(document))
     db.execute(
         insert(outbox).values(
-            run_id=run_id,
-            type="run.simulated" if row["simulated"] else "run.clinical",
-            schema=DOCUMENT_SCHEMA,
+            **{f"{kind}_id": key},
+            type=f"{kind}.simulated" if row["simulated"] else f"{kind}.clinical",
+            schema=DOCUMENT_SCHEMA if kind == "run" else REPORT_SCHEMA,
             digest=digest(body),
             body=body,
             state="waiting",
@@ -157,4 +267,3 @@ def insert_run(
             **created,
         )
     )
-    return run_id

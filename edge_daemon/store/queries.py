@@ -7,13 +7,12 @@ Lists are newest first by sequence and paged by key (`before`), never counted th
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.errors import EdgeError
-from edge_daemon.store import layout
+from edge_daemon.store import layout, reports
 from edge_daemon.store.documents import canonical, digest, result_document
-from edge_daemon.store.reader import connect, rows, value
+from edge_daemon.store.reader import connect, json_list, rows, value
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,6 +22,7 @@ __all__ = [
     "captures",
     "connect",
     "export",
+    "notes",
     "quarantined",
     "refused",
     "results",
@@ -129,8 +129,9 @@ def run(db: sqlite3.Connection, key: str) -> dict[str, Any] | None:
     -------
     dict or None
         As in `results`, with ``capture``, ``sightings``, ``notes``, ``channels``,
-        ``other_runs`` of the same capture, and ``intact``: whether what is stored still has
-        the digest it was written with.
+        ``other_runs`` of the same capture, ``intact``: whether what is stored still has the
+        digest it was written with, and ``analyzer``: what the analyzer itself reported, as
+        `reports.of_run` gives it.
 
     Raises
     ------
@@ -149,8 +150,9 @@ def run(db: sqlite3.Connection, key: str) -> dict[str, Any] | None:
     decoding = rows(db, "SELECT * FROM decodings WHERE id = ?", [found.pop("decoding_id")])[0]
     found["intact"] = _is_intact(db, run_id, capture, decoding)
     found["capture"] = _capture(capture)
-    found["channels"] = _list(decoding["channels"])
-    found["notes"] = _list(decoding["notes"])
+    found["analyzer"] = reports.of_run(db, found)
+    found["channels"] = json_list(decoding["channels"])
+    found["notes"] = json_list(decoding["notes"])
     found["sightings"] = rows(
         db, "SELECT * FROM sightings WHERE capture_id = ? ORDER BY id", [found["capture_id"]]
     )
@@ -185,11 +187,18 @@ def captures(
         As in `results`.
     """
     query = """
-        SELECT c.*, d.profile, d.events, d.sample_id, d.patient_id, d.species, d.simulated,
+        SELECT c.*, coalesce(d.profile, p.profile) AS profile, d.events,
+            coalesce(d.sample_id, p.sample_id) AS sample_id,
+            coalesce(d.patient_id, p.patient_id) AS patient_id,
+            coalesce(d.species, p.species) AS species,
+            coalesce(d.simulated, p.simulated) AS simulated,
             (SELECT max(r.id) FROM runs AS r WHERE r.capture_id = c.id) AS run_id,
             (SELECT count(*) FROM sightings AS s WHERE s.capture_id = c.id) AS sightings
         FROM captures AS c LEFT JOIN decodings AS d ON d.id =
             (SELECT max(n.id) FROM decodings AS n WHERE n.capture_id = c.id)
+        LEFT JOIN reports AS p ON p.id = coalesce(
+            (SELECT max(n.id) FROM reports AS n WHERE n.capture_id = c.id),
+            (SELECT max(n.report_id) FROM report_sightings AS n WHERE n.capture_id = c.id))
         WHERE c.id < ?
     """
     parameters: list[object] = [_END if before is None else before]
@@ -198,7 +207,22 @@ def captures(
             query += f" AND c.{column} = ?"
             parameters.append(wanted)
     query += " ORDER BY c.id DESC LIMIT ?"
-    return [_capture(row) for row in rows(db, query, [*parameters, limit])]
+    found = [_capture(row) for row in rows(db, query, [*parameters, limit])]
+    told = reports.of_captures(db, [row["id"] for row in found])
+    for row in found:
+        row["report_ids"] = told.get(row["id"], [])
+    return found
+
+
+def notes(db: sqlite3.Connection, capture_id: int) -> list[str]:
+    """List the notes that the newest decoding, or else report, of a capture was stored with."""
+    query = """
+        SELECT coalesce(
+            (SELECT notes FROM decodings WHERE capture_id = :id ORDER BY id DESC LIMIT 1),
+            (SELECT notes FROM reports WHERE capture_id = :id ORDER BY id DESC LIMIT 1),
+            '[]') AS notes
+    """
+    return json_list(rows(db, query, {"id": capture_id})[0]["notes"])
 
 
 def quarantined(
@@ -220,7 +244,7 @@ def status(db: sqlite3.Connection) -> dict[str, Any]:
     -------
     dict
         ``schema``, ``epoch``, ``states`` (captures by state), ``pending``, ``runs``,
-        ``newest_capture`` (dict or None), ``refusals``, ``outbox_waiting``,
+        ``reports``, ``newest_capture`` (dict or None), ``refusals``, ``outbox_waiting``,
         ``database_bytes``.
     """
     states = dict.fromkeys(("received", "decoded", "classified", "quarantined"), 0)
@@ -235,6 +259,7 @@ def status(db: sqlite3.Connection) -> dict[str, Any]:
         "states": states,
         "pending": value(db, "SELECT count(*) FROM captures WHERE finished = 0"),
         "runs": value(db, "SELECT count(*) FROM runs"),
+        "reports": value(db, "SELECT count(*) FROM reports"),
         "newest_capture": newest[0] if newest else None,
         "refusals": value(db, "SELECT count(*) FROM refusals"),
         "outbox_waiting": value(db, "SELECT count(*) FROM outbox WHERE state = 'waiting'"),
@@ -288,24 +313,15 @@ def _with_parts(db: sqlite3.Connection, found: list[dict[str, Any]]) -> list[dic
             owner = by_id[part.pop("run_id")]
             del part["position"]
             if table == "measurements":
-                part["flags"] = _list(part["flags"])
+                part["flags"] = json_list(part["flags"])
             owner[table].append(part)
     return found
 
 
 def _capture(row: dict[str, Any]) -> dict[str, Any]:
     row["finished"] = bool(row["finished"])
-    row["reason_candidates"] = _list(row["reason_candidates"])
+    row["reason_candidates"] = json_list(row["reason_candidates"])
     return row
-
-
-def _list(text: str | None) -> list[str]:
-    """List of a JSON column; one that was damaged on the disk must not hide the others."""
-    try:
-        found: list[str] = json.loads(text or "[]")
-    except ValueError:
-        return ["unreadable"]
-    return found
 
 
 def _find(db: sqlite3.Connection, key: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,7 @@ from edge_daemon.store import layout
 from edge_daemon.store.revision import newer_schema, read_revision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 BUSY_TIMEOUT_S: Final = 5.0
@@ -92,7 +93,9 @@ def _no_store(data_dir: Path) -> Fatal:
 
 
 def rows(
-    db: sqlite3.Connection, query: str, parameters: Sequence[object] = ()
+    db: sqlite3.Connection,
+    query: str,
+    parameters: Sequence[object] | Mapping[str, object] = (),
 ) -> list[dict[str, Any]]:
     """Run a query and fetch all of it, so that no reading transaction stays open.
 
@@ -109,6 +112,15 @@ def rows(
             f"the database cannot be read: {error}",
             action="try again; if it repeats, run a check of the database",
         ) from error
+
+
+def json_list(text: str | None) -> list[Any]:
+    """List of a JSON column; one that was damaged on the disk must not hide the others."""
+    try:
+        found: list[Any] = json.loads(text or "[]")
+    except ValueError:
+        return ["unreadable"]
+    return found
 
 
 def value(db: sqlite3.Connection, query: str) -> Any:

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CELL_CLASSES, Classified, Decoded, SampleInfo
+from edge_daemon.store.joining import sample_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edge_daemon.clock import Stamp
-    from edge_daemon.records import Flag, Measurement
+    from edge_daemon.records import (
+        Flag,
+        Measurement,
+        Reported,
+        ReportedHistogram,
+        ReportedValue,
+    )
 
 _SAMPLE = tuple(field.name for field in fields(SampleInfo))
 
@@ -91,6 +98,7 @@ def run_row(capture_id: int, decoded: Decoded, step: Classified) -> dict[str, An
         **{f"n_{name}": int(step.counts[name]) for name in CELL_CLASSES},
         "status": next((word for word in ("invalid", "review") if word in severities), "ok"),
         "elapsed_s": _finite(step.elapsed_s, "elapsed_s"),
+        "sample_key": sample_key(decoded.sample.sample_id),
     }
 
 
@@ -122,6 +130,57 @@ def flag_rows(flags: Iterable[Flag]) -> list[dict[str, Any]]:
             "action": clean(item.action),
         }
         for position, item in enumerate(flags)
+    ]
+
+
+def report_row(capture_id: int, step: Reported) -> dict[str, Any]:
+    """Row of ``reports`` without number, position, stamp and digests."""
+    report = step.report
+    return {
+        "capture_id": capture_id,
+        "kind": report.kind,
+        "message_id": None if report.message_id is None else clean(report.message_id),
+        "amends": int(report.amends),
+        "profile": clean(step.profile),
+        "profile_sha256": step.profile_sha256,
+        **sample_row(report.sample),
+        "messages": texts(report.messages),
+        "notes": texts(step.notes),
+        "sample_key": sample_key(report.sample.sample_id),
+    }
+
+
+def reported_value_rows(values: Iterable[ReportedValue]) -> list[dict[str, Any]]:
+    """Rows of ``reported_values`` without the report."""
+    return [
+        {
+            "position": position,
+            "name": clean(item.name),
+            "code": item.code,
+            "value": _finite(item.value, item.name),
+            "unit": clean(item.unit),
+            "text": clean(item.text),
+            "written_unit": clean(item.written_unit),
+            "low": _finite(item.low, f"low end of {item.name}"),
+            "high": _finite(item.high, f"high end of {item.name}"),
+            "flags": texts(item.flags),
+        }
+        for position, item in enumerate(values)
+    ]
+
+
+def histogram_rows(histograms: Iterable[ReportedHistogram]) -> list[dict[str, Any]]:
+    """Rows of ``reported_histograms`` without the report."""
+    return [
+        {
+            "position": position,
+            "name": clean(item.name),
+            "unit": clean(item.unit),
+            "low": _finite(item.low, f"lower edge of histogram {item.name}"),
+            "high": _finite(item.high, f"upper edge of histogram {item.name}"),
+            "counts": json.dumps([_finite(n, f"histogram {item.name}") for n in item.counts]),
+        }
+        for position, item in enumerate(histograms)
     ]
 
 

@@ -69,6 +69,11 @@ def _capture(**options: Any) -> Column[int]:
     return Column("capture_id", Integer, ForeignKey("captures.id"), nullable=False, **options)
 
 
+def _sample_key() -> Column[Any]:
+    """`joining.sample_key` of the sample id: what a run and the analyzer's report share."""
+    return Column("sample_key", Text)
+
+
 def _run(**options: Any) -> Column[int]:
     return Column("run_id", Integer, ForeignKey("runs.id"), nullable=False, **options)
 
@@ -98,6 +103,8 @@ captures = Table(
     Column("reason_action", Text),
     Column("reason_candidates", Text),
     *_stamp("received"),
+    # Which analysis of the capture is the newest; every replay begins another.
+    Column("analysis", Integer, nullable=False, server_default=text("1")),
     CheckConstraint("state IN ('received', 'decoded', 'classified', 'quarantined')"),
     CheckConstraint("finished IN (0, 1)"),
     CheckConstraint("(state = 'quarantined') = (reason_code IS NOT NULL)"),
@@ -175,13 +182,16 @@ runs = Table(
     Column("elapsed_s", REAL, nullable=False),
     *_stamp("created"),
     Column("digest", Text, nullable=False),
+    _sample_key(),
     CheckConstraint("status IN ('ok', 'review', 'invalid')"),
     UniqueConstraint("capture_id", "number"),
     sqlite_strict=True,
     sqlite_autoincrement=True,
 )
 """One analysis of a capture; the sample's columns are copied so that lists need no join."""
-for _name in ("sample_id", "patient_id", "patient_name", "species", "status", "created_wall"):
+for _name in (
+    "sample_id", "patient_id", "patient_name", "species", "status", "created_wall", "sample_key",
+):  # fmt: skip
     Index(f"runs_by_{_name}", runs.c[_name])
 
 measurements = Table(
@@ -216,11 +226,94 @@ flags = Table(
 )
 Index("flags_by_code", flags.c.code, flags.c.run_id)
 
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _capture(),
+    Column("number", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("message_id", Text),
+    Column("amends", Integer, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("profile_sha256", Text, nullable=False),
+    *_sample(),
+    Column("messages", Text, nullable=False),
+    Column("notes", Text, nullable=False),
+    *_stamp("created"),
+    Column("content", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    _sample_key(),
+    CheckConstraint("kind IN ('sample', 'control')"),
+    CheckConstraint("amends IN (0, 1)"),
+    UniqueConstraint("capture_id", "number", "position"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+"""What an analyzer itself reported: `number` is the capture's analysis it came from, `position`
+its place in it, `content` the digest of what it says, in whichever message."""
+for _name in (
+    "sample_id", "patient_id", "patient_name", "species", "created_wall", "content", "sample_key",
+):  # fmt: skip
+    Index(f"reports_by_{_name}", reports.c[_name])
+
+
+def _report(**options: Any) -> Column[int]:
+    return Column("report_id", Integer, ForeignKey("reports.id"), nullable=False, **options)
+
+
+reported_values = Table(
+    "reported_values",
+    metadata,
+    _report(primary_key=True),
+    Column("position", Integer, primary_key=True, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("code", Text),
+    Column("value", REAL),
+    Column("unit", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("written_unit", Text, nullable=False),
+    Column("low", REAL),
+    Column("high", REAL),
+    Column("flags", Text, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+reported_histograms = Table(
+    "reported_histograms",
+    metadata,
+    _report(primary_key=True),
+    Column("position", Integer, primary_key=True, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("low", REAL, nullable=False),
+    Column("high", REAL, nullable=False),
+    Column("counts", Text, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+report_sightings = Table(
+    "report_sightings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _report(),
+    _capture(),
+    Column("message_id", Text),
+    *_stamp("seen"),
+    UniqueConstraint("report_id", "capture_id"),
+    sqlite_strict=True,
+)
+"""The same report in another capture: an analyzer that sent it again."""
+
 outbox = Table(
     "outbox",
     metadata,
     Column("seq", Integer, primary_key=True),
-    _run(unique=True),
+    Column("run_id", Integer, ForeignKey("runs.id"), unique=True),
+    Column("report_id", Integer, ForeignKey("reports.id"), unique=True),
     Column("type", Text, nullable=False),
     Column("schema", Integer, nullable=False),
     Column("digest", Text, nullable=False),
@@ -229,7 +322,11 @@ outbox = Table(
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", Text),
     *_stamp("created"),
-    CheckConstraint("type IN ('run.clinical', 'run.simulated')"),
+    CheckConstraint(
+        "type IN ('run.clinical', 'run.simulated', 'report.clinical', 'report.simulated')"
+    ),
+    CheckConstraint("(type LIKE 'run.%') = (run_id IS NOT NULL)"),
+    CheckConstraint("(type LIKE 'report.%') = (report_id IS NOT NULL)"),
     CheckConstraint("state IN ('waiting', 'stored', 'dead')"),
     sqlite_strict=True,
     sqlite_autoincrement=True,

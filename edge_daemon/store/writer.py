@@ -19,11 +19,13 @@ from edge_daemon.store.committer import MAX_GROUP, Committer
 from edge_daemon.store.lock import DirectoryLock
 from edge_daemon.store.migrate import migrate
 from edge_daemon.store.operations import (
+    begin_again,
     find_capture,
     find_unfinished,
     impossible,
     insert_run,
     keep_decoding,
+    keep_report,
     move,
     sight,
 )
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from edge_daemon.clock import Clock
     from edge_daemon.errors import Quarantine
-    from edge_daemon.records import Classified, Decoded
+    from edge_daemon.records import Classified, Decoded, Reported
 
 T = TypeVar("T")
 
@@ -61,6 +63,14 @@ class Acceptance:
     capture_id: int
     new: bool
     sighted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReceipt:
+    """Answer to a report that was recorded; `new` is False where it was kept already."""
+
+    report_id: int
+    new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +277,29 @@ class Store:
 
         return self._do(work)
 
+    def record_report(self, capture_id: int, step: Reported) -> ReportReceipt:
+        """Make an analyzer's report durable, with its outbox row: received → decoded.
+
+        A capture may hold several, and cells as well. One that the instrument has sent before,
+        in this message or another, is not kept twice.
+
+        Raises
+        ------
+        EdgeError
+            The capture is unknown, its analysis has ended, or the report breaks its contract.
+        """
+        stamp = self._clock.stamp()
+
+        def work(db: Connection) -> ReportReceipt:
+            capture = find_unfinished(db, capture_id, "recorded as reported")
+            report_id, new = keep_report(db, capture, step, stamp)
+            move(db, capture_id, "decoded", finished=False)
+            return ReportReceipt(report_id, new)
+
+        return self._do(work)
+
     def finish_decoded(self, capture_id: int) -> None:
-        """End the analysis of a capture with a decode-only profile: no run follows.
+        """End the analysis of a capture without cells to classify: no run follows.
 
         Raises
         ------
@@ -310,7 +341,7 @@ class Store:
 
         def work(db: Connection) -> None:
             find_capture(db, capture_id)
-            move(db, capture_id, "received", finished=False)
+            begin_again(db, capture_id)
 
         self._do(work)
 

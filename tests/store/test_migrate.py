@@ -20,8 +20,8 @@ from edge_daemon.store.writer import Store
 
 NEXT = """
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 def upgrade():
     op.execute("ALTER TABLE captures ADD COLUMN colour TEXT")
     op.execute("UPDATE captures SET colour = 'red'")
@@ -69,7 +69,7 @@ def later(tmp_path):
     """Migrations of a later release."""
     scripts = tmp_path / "later"
     shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_next.py").write_text(NEXT)
+    (scripts / "versions" / "0003_next.py").write_text(NEXT)
     return scripts
 
 
@@ -80,6 +80,68 @@ def filled(store, analyse, data_dir):
         analyse(number)
     store.close()
     return data_dir
+
+
+@pytest.fixture
+def first_release(filled, tmp_path):
+    """A data directory as schema 0001 left it, with ten results of each of these sample ids."""
+    scripts = tmp_path / "first"
+    shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
+    old = tmp_path / "old"
+    old.mkdir()
+    migrate(old, migrations=scripts, revision="0001")
+    with closing(sqlite3.connect(layout.database_path(old), isolation_level=None)) as db:
+        db.execute("ATTACH ? AS made", [str(layout.database_path(filled))])
+        for table in ("captures", "decodings", "runs", "measurements", "flags", "outbox"):
+            columns = ", ".join(
+                r[0] for r in db.execute(f"SELECT name FROM pragma_table_info('{table}')")
+            )
+            db.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM made.{table}")
+        db.execute("UPDATE runs SET sample_id = char(9) || ' Äb-1 ' WHERE id = 3")
+        db.execute("UPDATE runs SET sample_id = '  ' WHERE id = 4")
+        db.execute("UPDATE runs SET sample_id = NULL WHERE id = 5")
+        db.execute("DELETE FROM outbox WHERE seq = 10")
+        db.execute("UPDATE outbox SET state = 'dead', attempts = 7 WHERE seq = 2")
+    return old
+
+
+OUTBOX = "SELECT seq, run_id, type, schema, digest, body, state, attempts FROM outbox"
+
+
+def test_from_the_first_release_every_row_is_kept(first_release, clock, make):
+    database = layout.database_path(first_release)
+    with closing(sqlite3.connect(database)) as db:
+        before = [db.execute(query).fetchall() for query in (OUTBOX, "SELECT digest FROM runs")]
+    with Store.open(first_release, clock) as store, closing(sqlite3.connect(database)) as db:
+        after = [db.execute(query).fetchall() for query in (OUTBOX, "SELECT digest FROM runs")]
+        assert after == before
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        keys = dict(db.execute("SELECT id, sample_key FROM runs"))
+        assert keys == dict.fromkeys(range(1, 11), "s-1") | {3: "Äb-1", 4: None, 5: None}
+        assert db.execute("SELECT DISTINCT analysis FROM captures").fetchall() == [(1,)]
+        store.requeue(1)
+        store.record_decoded(1, make.decoded())
+        store.record_run(1, make.decoded(), make.classified())
+        # Number 10 was given to a row that is gone, and is not given again.
+        assert db.execute("SELECT max(seq) FROM outbox").fetchone() == (11,)
+        assert db.execute("SELECT analysis FROM captures WHERE id = 1").fetchone() == (2,)
+        made = [" ".join(sql.split()) for sql in schema_of(database)]
+    fresh = first_release / "fresh"
+    fresh.mkdir()
+    migrate(fresh)
+    assert made == [" ".join(sql.split()) for sql in schema_of(layout.database_path(fresh))]
+
+
+def test_killed_before_any_statement_the_first_release_stays_or_is_whole(first_release, tmp_path):
+    old = schema_of(layout.database_path(first_release))
+    outcomes = sweep(first_release, MIGRATIONS, layout.REVISION, tmp_path / "work")
+    assert len(outcomes) > 20
+    assert outcomes[-1][1] == "whole"
+    for number, _ in outcomes[:-1]:
+        database = layout.database_path(tmp_path / "work" / number)
+        assert schema_of(database) == old
+        with closing(sqlite3.connect(database)) as db:
+            assert db.execute("SELECT count(*) FROM outbox").fetchone() == (9,)
 
 
 def test_migrations_make_the_tables_of_the_schema(data_dir):
@@ -132,7 +194,7 @@ def test_killed_before_any_statement_an_upgrade_leaves_the_old_rows_and_schema(
     tmp_path, filled, later
 ):
     old = schema_of(layout.database_path(filled))
-    outcomes = sweep(filled, later, "0002", tmp_path / "work")
+    outcomes = sweep(filled, later, "0003", tmp_path / "work")
     assert len(outcomes) > 5
     assert outcomes[-1][1] == "whole"
     assert schema_of(layout.database_path(tmp_path / "work" / outcomes[-1][0])) != old
@@ -144,7 +206,7 @@ def test_killed_before_any_statement_an_upgrade_leaves_the_old_rows_and_schema(
 
 
 def test_an_upgrade_keeps_the_rows_and_a_whole_backup(filled, later):
-    migrate(filled, migrations=later, revision="0002")
+    migrate(filled, migrations=later, revision="0003")
     with closing(sqlite3.connect(layout.database_path(filled))) as db:
         assert db.execute("SELECT DISTINCT colour FROM captures").fetchall() == [("red",)]
         assert db.execute("SELECT count(*) FROM runs").fetchone() == (10,)
@@ -152,7 +214,7 @@ def test_an_upgrade_keeps_the_rows_and_a_whole_backup(filled, later):
     with closing(sqlite3.connect(backup)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("SELECT count(*) FROM runs").fetchone() == (10,)
-        assert db.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert db.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
 
 
 def test_a_new_database_needs_no_backup(data_dir):
@@ -165,15 +227,15 @@ def test_a_failed_backup_stops_the_upgrade(filled, later):
     old = schema_of(layout.database_path(filled))
     (filled / layout.BACKUPS_NAME).write_text("in the way")
     with pytest.raises(Retryable, match="backup"):
-        migrate(filled, migrations=later, revision="0002")
+        migrate(filled, migrations=later, revision="0003")
     assert schema_of(layout.database_path(filled)) == old
 
 
 def test_a_newer_schema_is_refused_and_not_touched(filled, later, clock):
-    migrate(filled, migrations=later, revision="0002")
+    migrate(filled, migrations=later, revision="0003")
     newer = layout.database_path(filled).read_bytes()
     for opening in (lambda: Store.open(filled, clock), lambda: queries.connect(filled)):
-        with pytest.raises(Fatal, match="0002 is newer than 0001") as caught:
+        with pytest.raises(Fatal, match="0003 is newer than 0002") as caught:
             opening()
         assert "upgrade the software" in caught.value.action
     assert layout.database_path(filled).read_bytes() == newer
@@ -183,7 +245,7 @@ def test_a_reader_refuses_an_older_schema(filled):
     with closing(sqlite3.connect(layout.database_path(filled))) as db:
         db.execute("UPDATE alembic_version SET version_num = '0000'")
         db.commit()
-    with pytest.raises(Fatal, match="0000 is older than 0001") as caught:
+    with pytest.raises(Fatal, match="0000 is older than 0002") as caught:
         queries.connect(filled)
     assert caught.value.exit_code == EXIT_FAILED
 
