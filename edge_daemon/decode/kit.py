@@ -1,6 +1,7 @@
-"""For the authors of profiles: expected arrays beside the sample of every clinical profile.
+"""For the authors of profiles: the sample beside a profile, and what it must decode to.
 
-A profile ``<firmware>.toml`` stands beside ``<firmware>.sample.<ext>``, a capture, and
+Beside a profile ``<firmware>.toml`` stand ``<firmware>.sample.<name>``, one capture under the
+name that the analyzer gives it (or just its extension, where the name says nothing), and
 ``<firmware>.expected.npz``, what that capture must decode to. The catalogue tests hold every
 shipped profile to them.
 """
@@ -8,30 +9,63 @@ shipped profile to them.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+import zipfile
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_daemon.decode import decode
+from edge_daemon.decode import decode, decode_raw
 from edge_daemon.decode.profile import load_profile
 from edge_daemon.errors import EdgeError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from edge_daemon.decode.profile import Profile
     from edge_daemon.records import CellBatch
 
 
-def sample_path(profile_path: Path) -> Path:
-    """Return the capture beside a profile.
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The capture beside a profile.
+
+    Attributes
+    ----------
+    name
+        As the analyzer names it.
+    data
+        The whole capture.
+    """
+
+    name: str
+    data: bytes
+
+
+def read_sample(profile_path: Path) -> Sample:
+    """Read the capture beside a profile.
 
     Raises
     ------
     EdgeError
         When there is none, or more than one.
     """
-    prefix = f"{profile_path.stem}.sample."
+    path = sample_path(profile_path)
+    name = path.name.removeprefix(_prefix(profile_path))
+    return Sample(name if "." in name else f"sample.{name}", path.read_bytes())
+
+
+def sample_path(profile_path: Path) -> Path:
+    """Return where the capture beside a profile lies.
+
+    Raises
+    ------
+    EdgeError
+        When there is none, or more than one.
+    """
+    prefix = _prefix(profile_path)
     found = sorted(p for p in profile_path.parent.iterdir() if p.name.startswith(prefix))
     if len(found) != 1:
         raise EdgeError(
@@ -39,6 +73,15 @@ def sample_path(profile_path: Path) -> Path:
             action="Put one capture of that instrument and firmware beside the profile.",
         )
     return found[0]
+
+
+def _prefix(profile_path: Path) -> str:
+    return f"{profile_path.stem}.sample."
+
+
+def needs_sample(profile: Profile) -> bool:
+    """Tell whether captures choose this profile by themselves, so that a sample must show it."""
+    return profile.match is not None
 
 
 def expected_path(profile_path: Path) -> Path:
@@ -51,11 +94,45 @@ def describe_sample(batch: CellBatch) -> str:
     return json.dumps(asdict(batch.sample), sort_keys=True)
 
 
+def decoded(profile: Profile, sample: Sample) -> dict[str, NDArray[Any]]:
+    """Decode a sample into what its file of expected arrays holds.
+
+    Returns
+    -------
+    dict
+        Of a profile that classifies: ``signals`` float32 and ``saturated`` bool
+        ``(events, channels)``, ``channels``, ``sample`` (JSON), ``time_s`` float32 where the
+        profile has a time and ``pulses`` where the capture has them. Of one that only decodes:
+        ``values`` ``(events, columns)`` as recorded, and ``columns``.
+
+    Raises
+    ------
+    EdgeError
+        When the sample cannot be decoded.
+    """
+    if not profile.classify:
+        table = decode_raw(sample.data, profile, name=sample.name)
+        return {
+            "values": table.values,
+            "columns": np.array([column.name for column in table.columns], dtype=np.str_),
+        }
+    batch = decode(sample.data, profile, name=sample.name)
+    arrays: dict[str, NDArray[Any]] = {
+        "signals": batch.signals,
+        "saturated": batch.saturated,
+        "channels": np.array(batch.channels),
+        "sample": np.array(describe_sample(batch)),
+    }
+    if batch.time_s is not None:
+        arrays["time_s"] = batch.time_s
+    if batch.pulses is not None:
+        arrays["pulses"] = batch.pulses
+    return arrays
+
+
 def write_expected(profile_path: Path) -> Path:
     """Decode the sample beside a profile and write the expected arrays.
 
-    The file holds ``signals`` float32 and ``saturated`` bool ``(events, channels)``,
-    ``channels``, ``sample`` (JSON), and ``time_s`` float32 where the profile has a time.
     Look at the values before committing them: from then on they are the truth.
 
     Returns
@@ -68,16 +145,43 @@ def write_expected(profile_path: Path) -> Path:
     EdgeError
         When the profile or its sample cannot be read.
     """
-    batch = decode(sample_path(profile_path).read_bytes(), load_profile(profile_path))
-    arrays = {
-        "signals": batch.signals,
-        "saturated": batch.saturated,
-        "channels": np.array(batch.channels),
-        "sample": np.array(describe_sample(batch)),
-    }
-    if batch.time_s is not None:
-        arrays["time_s"] = batch.time_s
+    profile = load_profile(profile_path)
+    arrays = decoded(profile, read_sample(profile_path))
     target = expected_path(profile_path)
     with target.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
     return target
+
+
+def differences(profile_path: Path) -> list[str]:
+    """Name the arrays in which the sample does not decode to what is expected.
+
+    Raises
+    ------
+    EdgeError
+        When the profile, its sample or the expected arrays cannot be read.
+    """
+    found = decoded(load_profile(profile_path), read_sample(profile_path))
+    expected = _read_expected(expected_path(profile_path))
+    return sorted(
+        key
+        for key in found.keys() | expected.keys()
+        if key not in found or key not in expected or not _equal(found[key], expected[key])
+    )
+
+
+def _equal(found: NDArray[Any], expected: NDArray[Any]) -> bool:
+    return found.dtype == expected.dtype and np.array_equal(
+        found, expected, equal_nan=expected.dtype.kind == "f"
+    )
+
+
+def _read_expected(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise EdgeError(
+            f"{path}: the expected arrays cannot be read: {error}",
+            action="Write them with `edge-daemon profile test --write-expected`, and look at them.",
+        ) from error

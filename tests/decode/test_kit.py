@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from edge_daemon.decode.kit import sample_path, write_expected
+from edge_daemon.decode.kit import differences, read_sample, sample_path, write_expected
 from edge_daemon.errors import EdgeError
 
 
@@ -35,3 +35,31 @@ def test_exactly_one_sample(write_profile, capture):
         path.with_name(f"1.0.sample.{extension}").write_bytes(capture())
     with pytest.raises(EdgeError, match="found 2"):
         sample_path(path)
+
+
+def test_a_sample_may_keep_the_name_that_the_analyzer_gave_it(write_profile, capture):
+    path = write_profile()
+    path.with_name("1.0.sample.[X-1][S 7].fcs").write_bytes(capture())
+    assert read_sample(path).name == "[X-1][S 7].fcs"
+    sample_path(path).rename(path.with_name("1.0.sample.fcs"))
+    assert read_sample(path).name == "sample.fcs"
+
+
+def test_differences_are_named(write_profile, capture):
+    path = write_profile()
+    sample = path.with_name("1.0.sample.fcs")
+    sample.write_bytes(capture())
+    target = write_expected(path)
+    assert differences(path) == []
+    sample.write_bytes(capture([[101, 0, 4], [1023, 512, 8], [0, 1023, 12]]))
+    assert differences(path) == ["signals"]
+    with np.load(target) as stored:
+        arrays = dict(stored)
+    del arrays["time_s"]
+    arrays["signals"] = arrays["signals"].astype(np.float64)
+    np.savez(target, **arrays)
+    sample.write_bytes(capture())
+    assert differences(path) == ["signals", "time_s"]
+    target.write_bytes(b"PK\x03\x04")
+    with pytest.raises(EdgeError, match=r"cannot be read.*"):
+        differences(path)
