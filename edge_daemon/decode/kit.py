@@ -8,6 +8,7 @@ shipped profile to them.
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import asdict, dataclass
@@ -178,7 +179,7 @@ def _equal(found: NDArray[Any], expected: NDArray[Any]) -> bool:
 
 def _read_expected(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise EdgeError(
