@@ -14,11 +14,15 @@ import pytest
 from edge_daemon.clock import Stamp
 from edge_daemon.records import (
     CELL_CLASSES,
+    AnalyzerReport,
     Classified,
     Decoded,
     Flag,
     Measurement,
     RawCapture,
+    Reported,
+    ReportedHistogram,
+    ReportedValue,
     SampleInfo,
 )
 from edge_daemon.store.writer import Store
@@ -77,10 +81,42 @@ def classified(*flags: Flag, model: str = "canine@1.0.0", **changes: Any) -> Cla
     return Classified(**fields | changes)
 
 
+UNITS = {"RBC": "10*6/uL", "PLT": "10*3/uL", "RETIC%": "%", "HGB": "g/dL"}
+
+
+def reported(
+    values: dict[str, float | None] | None = None, *, profile: str = "acme_lis/1.0", **changes: Any
+) -> Reported:
+    """A report of these values by code; of the changes, those of `SampleInfo` go there."""
+    fields = {
+        name: changes.pop(name)
+        for name in ("kind", "messages", "message_id", "amends", "histograms")
+        if name in changes
+    }
+    lines = [
+        ReportedValue(code, code, value, UNITS[code], "----" if value is None else f"{value:g}")
+        for code, value in ({"RBC": 6.5, "PLT": 240.0} if values is None else values).items()
+    ]
+    report = AnalyzerReport(
+        SampleInfo(**{"sample_id": "S-1", "species": "dog"} | changes),
+        **{
+            "kind": "sample",
+            "values": (*lines, ReportedValue("WBC", None, 8.1, "10*9/L", "8.1", flags=("H",))),
+            "histograms": (ReportedHistogram("RBC", "fL", 0.0, 250.0, (0.0, 3.0, 1.0)),),
+            "messages": ("PLT Clumps?",),
+            "message_id": "M-1",
+        }
+        | fields,
+    )
+    return Reported(profile, "c" * 64, report, ("OBX-8 cut",))
+
+
 @pytest.fixture
 def make() -> SimpleNamespace:
     """Factories of the records that a store is given."""
-    return SimpleNamespace(capture=capture, decoded=decoded, classified=classified, flag=Flag)
+    return SimpleNamespace(
+        capture=capture, decoded=decoded, classified=classified, flag=Flag, reported=reported
+    )
 
 
 @pytest.fixture
@@ -108,5 +144,18 @@ def analyse(store: Store) -> Callable[..., int]:
         step = decoded(**sample)
         store.record_decoded(capture_id, step)
         return store.record_run(capture_id, step, classified(*flags))
+
+    return take
+
+
+@pytest.fixture
+def tell(store: Store) -> Callable[..., int]:
+    """Take a capture with nothing but a report through every step; gives the report's id."""
+
+    def take(content: bytes | int, *args: Any, instrument: str = "advia-1", **changes: Any) -> int:
+        capture_id = store.accept(capture(content, instrument=instrument)).capture_id
+        receipt = store.record_report(capture_id, reported(*args, **changes))
+        store.finish_decoded(capture_id)
+        return receipt.report_id
 
     return take

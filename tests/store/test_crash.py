@@ -17,7 +17,7 @@ from contextlib import closing
 
 import pytest
 
-from edge_daemon.store import layout, queries
+from edge_daemon.store import layout, queries, reports
 
 KILLS = 20
 
@@ -26,8 +26,8 @@ WRITE_FOREVER = """
     from pathlib import Path
     from edge_daemon.clock import SystemClock
     from edge_daemon.errors import Quarantine
-    from edge_daemon.records import CELL_CLASSES, Classified, Decoded, Measurement, RawCapture
-    from edge_daemon.records import SampleInfo
+    from edge_daemon.records import AnalyzerReport, CELL_CLASSES, Classified, Decoded, Measurement
+    from edge_daemon.records import RawCapture, Reported, ReportedValue, SampleInfo
     from edge_daemon.store.writer import Store
 
     store = Store.open(Path(sys.argv[1]), SystemClock())
@@ -45,7 +45,11 @@ WRITE_FOREVER = """
             sha256 = hashlib.sha256(data).hexdigest()
             key = store.accept(RawCapture("a", "s", f"{number}", sha256, data)).capture_id
             say("accepted", key, sha256)
-            step = Decoded("p/1", "a" * 64, 5, ("LA.H",), SampleInfo(sample_id=sha256[:8]))
+            sample = SampleInfo(sample_id=sha256[:8])
+            value = ReportedValue("RBC", "RBC", 6.5, "10*6/uL", "6.5")
+            told = Reported("l/1", "c" * 64, AnalyzerReport(sample, "sample", (value,)))
+            say("report", key, sha256, store.record_report(key, told).report_id)
+            step = Decoded("p/1", "a" * 64, 5, ("LA.H",), sample)
             store.record_decoded(key, step)
             say("decoded", key, sha256)
             if number % 5 == 4:
@@ -90,18 +94,23 @@ def check(data_dir, answers):
     with closing(queries.connect(data_dir)) as db:
         captures = {row["id"]: row for row in queries.captures(db, limit=100_000)}
         runs = {row["id"]: row for row in queries.results(db, all_runs=True, limit=100_000)}
-    for word, key, sha256, *run_id in answers:
+        told = {row["id"]: row for row in reports.listing(db, limit=100_000)}
+    for word, key, sha256, *made in answers:
         capture = captures[int(key)]
         assert capture["sha256"] == sha256
-        assert rank[capture["state"]] >= {"accepted": 0, "decoded": 1}.get(word, 2)
-        if run_id:
-            assert runs[int(run_id[0])]["capture_id"] == int(key)
+        assert rank[capture["state"]] >= {"accepted": 0, "report": 1, "decoded": 1}.get(word, 2)
+        if word == "report":
+            assert told[int(made[0])]["capture_id"] == int(key)
+            assert [v["value"] for v in told[int(made[0])]["values"]] == [6.5]
+        elif word == "run":
+            assert runs[int(made[0])]["capture_id"] == int(key)
             assert capture["state"] == "classified"
     for key, capture in captures.items():
         owned = [row for row in runs.values() if row["capture_id"] == key]
         assert len(owned) == (capture["state"] == "classified")
     assert sorted(captures) == list(range(1, len(captures) + 1))
     assert sorted(runs) == list(range(1, len(runs) + 1))
+    assert sorted(told) == list(range(1, len(told) + 1))
 
 
 @pytest.mark.parametrize("seed", [20261122])
@@ -116,8 +125,9 @@ def test_every_answer_survives_a_kill(data_dir, seed):
     with closing(sqlite3.connect(layout.database_path(data_dir))) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
-        unpaired = "SELECT id FROM runs EXCEPT SELECT run_id FROM outbox"
-        assert db.execute(unpaired).fetchall() == []
+        for table in ("run", "report"):
+            unpaired = f"SELECT id FROM {table}s EXCEPT SELECT {table}_id FROM outbox"
+            assert db.execute(unpaired).fetchall() == []
         archived = {row[0] for row in db.execute("SELECT sha256 FROM captures")}
     files = {path.stem for path in (data_dir / layout.ARCHIVE_NAME).glob("??/*.raw")}
     assert archived <= files

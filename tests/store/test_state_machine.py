@@ -24,7 +24,11 @@ FINISHED = {"classified", "quarantined", "finished"}
 
 
 class Machine(RuleBasedStateMachine):
-    """`states` holds what each capture's state must be, `runs` how many runs it must have."""
+    """`states` holds what each capture's state must be, `runs` how many runs it must have.
+
+    Each analysis of a capture, counted by `analyses`, finds the same report in it: once kept,
+    `reports` holds it.
+    """
 
     make = None
     clock = None
@@ -36,6 +40,8 @@ class Machine(RuleBasedStateMachine):
         self.db = queries.connect(self.data_dir)
         self.states = {}
         self.runs = {}
+        self.analyses = {}
+        self.reports = set()
         self.contents = {}
 
     def teardown(self):
@@ -50,16 +56,19 @@ class Machine(RuleBasedStateMachine):
         assert taken.capture_id == self.contents.setdefault(content, len(self.contents) + 1)
         self.states.setdefault(taken.capture_id, "received")
         self.runs.setdefault(taken.capture_id, 0)
+        self.analyses.setdefault(taken.capture_id, 1)
 
     @precondition(lambda self: self.states)
     @rule(
-        data=st.data(), step=st.sampled_from(["decoded", "run", "finish", "quarantine", "requeue"])
+        data=st.data(),
+        step=st.sampled_from(["decoded", "report", "run", "finish", "quarantine", "requeue"]),
     )
     def move(self, data, step):
         key = data.draw(st.sampled_from(sorted(self.states)))
         state = self.states[key]
         allowed = {
             "decoded": state not in FINISHED,
+            "report": state not in FINISHED,
             "run": state == "decoded",
             "finish": state == "decoded",
             "quarantine": state not in FINISHED,
@@ -73,17 +82,23 @@ class Machine(RuleBasedStateMachine):
             assert allowed, (step, state)
             self.states[key] = {
                 "decoded": "decoded",
+                "report": "decoded",
                 "run": "classified",
                 "finish": "finished",
                 "quarantine": "quarantined",
                 "requeue": "received",
             }[step]
             self.runs[key] += step == "run"
+            self.analyses[key] += step == "requeue"
+            if step == "report":
+                self.reports.add((key, self.analyses[key]))
 
     def _take(self, step, key):
         decoded = self.make.decoded(simulated=key % 2 == 0)
         if step == "decoded":
             self.store.record_decoded(key, decoded)
+        elif step == "report":
+            self.store.record_report(key, self.make.reported(simulated=key % 2 == 0))
         elif step == "run":
             self.store.record_run(key, decoded, self.make.classified())
         elif step == "finish":
@@ -110,17 +125,22 @@ class Machine(RuleBasedStateMachine):
         assert waiting == [key for key in sorted(self.states) if self.states[key] not in FINISHED]
 
     @invariant()
-    def runs_and_outbox_agree_one_to_one(self):
+    def results_and_outbox_agree_one_to_one(self):
         runs = queries.results(self.db, all_runs=True, limit=1000)
+        told = self.db.execute("SELECT * FROM reports ORDER BY id DESC").fetchall()
         sent = self.db.execute("SELECT * FROM outbox ORDER BY seq DESC").fetchall()
-        assert [row["run_id"] for row in sent] == [row["id"] for row in runs]
         assert [row["seq"] for row in sent] == list(range(len(sent), 0, -1))
-        for row, item in zip(runs, sent, strict=True):
-            assert item["type"] == ("run.simulated" if row["simulated"] else "run.clinical")
+        for kind, made in (("run", runs), ("report", told)):
+            items = [row for row in sent if row[f"{kind}_id"] is not None]
+            assert [row[f"{kind}_id"] for row in items] == [row["id"] for row in made]
+            for row, item in zip(made, items, strict=True):
+                assert item["type"] == f"{kind}.{'simulated' if row['simulated'] else 'clinical'}"
+        assert len(sent) == len(runs) + len(told)
         numbers = sorted((row["capture_id"], row["number"]) for row in runs)
         assert numbers == [
             (key, number) for key in sorted(self.runs) for number in range(1, self.runs[key] + 1)
         ]
+        assert {(row["capture_id"], row["number"]) for row in told} == self.reports
 
 
 def test_any_order_of_operations(make, clock):
