@@ -13,6 +13,7 @@ SECTIONS = {
     "Results": {
         "results": Entry("results:results", "List results, newest first."),
         "show": Entry("results:show", "Show one result in full."),
+        "reports": Entry("reports:reports", "List what the analyzers themselves reported."),
         "export": Entry("results:export", "Write results as CSV or JSON Lines."),
         "explain": Entry("explain:explain", "Say which signals made the calls of a run."),
         "quarantine": Entry("results:quarantine", "List what could not be used, and why."),

@@ -136,6 +136,17 @@ def unit(ucum: str) -> str:
     return _UNITS.get(ucum, ucum)
 
 
+def signed(code: str, value: float | None) -> str:
+    """Round a difference with the measurement's decimals and its sign; empty when unknown."""
+    text = number(code, value)
+    return text if not text or text.startswith("-") or float(text) == 0 else f"+{text}"
+
+
+def percent(value: float | None) -> str:
+    """Show a signed percentage with one decimal; empty when unknown."""
+    return f"{value:+.1f} %" if value is not None and math.isfinite(value) else ""
+
+
 def interval(code: str, low: float | None, high: float | None) -> str:
     """95 % interval as ``low to high``; empty when unknown."""
     bounds = number(code, low), number(code, high)
@@ -230,6 +241,13 @@ def write_csv(columns: Sequence[Column], records: Iterable[Record], stream: Any)
         writer.writerow([csv_cell(c.cell(record)) for c in columns])
         count += 1
     return count
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> None:
+    """Write lines of a label and its text; those without a text are left out."""
+    for label, text in rows:
+        if text:
+            click.echo(f"{label:<11}{printable(text)}")
 
 
 def width(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from edge_daemon.cli import output
+from edge_daemon.cli import comparison, output
 from edge_daemon.cli.output import Column, printable
 from edge_daemon.records import MEASUREMENT_CODES
 
@@ -138,22 +138,19 @@ def write(record: Record, how: Form) -> None:
         output.headline("This result was changed after it was stored: do not use it.", "Failed")
     if record["simulated"]:
         click.echo(click.style(f"{output.SIMULATED}: not a patient's result", fg="magenta"))
-    _pairs(_identity(record))
+    output.pairs(identity(record))
     click.echo()
-    output.listing(_MEASUREMENTS, record["measurements"], how, empty="No measurements.")
-    _write_flags(record["flags"])
+    columns = _MEASUREMENTS + comparison.columns(record["analyzer"])
+    output.listing(columns, record["measurements"], how, empty="No measurements.")
+    comparison.write_others(record)
+    _write_flags([*record["flags"], *record["analyzer"]["remarks"]])
     _write_counts(record["counts"])
     click.echo("\nWhere it comes from")
-    _pairs(_provenance(record))
+    output.pairs(_provenance(record))
 
 
-def _pairs(rows: Sequence[tuple[str, str]]) -> None:
-    for label, text in rows:
-        if text:
-            click.echo(f"{label:<11}{printable(text)}")
-
-
-def _identity(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def identity(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say whose a run or a report is, and when it was measured and received."""
     animal = ", ".join(filter(None, (record["species"] or "species unknown", record["breed"])))
     analyzer = " ".join(
         filter(

@@ -124,26 +124,30 @@ def _sample_ids(
 @options.data_dir_option
 @options.json_option
 def show(key: str, data_dir: Path, as_json: bool) -> None:
-    """Show one result in full.
+    """Show one result in full, beside what the analyzer itself reported.
 
     KEY is the number of a run or a sample id (then its newest run); where one number is both,
-    write run:12 or sample:12. Exit code 4 when there is none.
+    write run:12 or sample:12. A sample without a run shows the analyzer's newest report of it,
+    report:7 that report. Exit code 4 when there is none.
     """
+    from edge_daemon.cli import reports
     from edge_daemon.store import queries
+    from edge_daemon.store import reports as stored
 
-    with _database(data_dir) as db:
-        found = queries.run(db, key)
-    if found is None:
-        raise errors.Fatal(
-            f"no result has the run number or sample id {key!r}",
-            action="Look at `edge-daemon results` and `edge-daemon quarantine`.",
-            exit_code=errors.EXIT_NOT_FOUND,
-        )
     how = output.form(as_json=as_json)
+    told = None
+    with _database(data_dir) as db:
+        found = None if key.startswith("report:") else queries.run(db, key)
+        if found is None and not key.startswith("run:"):
+            told = stored.find(db, key)
+    if found is None and told is None:
+        raise reports.not_found(key)
     if how == "json":
-        output.emit_json(found)
-    else:
+        output.emit_json(found or told)
+    elif found:
         report.write(found, how)
+    elif told:
+        reports.write(told, how)
 
 
 @click.command()

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
-__all__ = ["listing", "match_runs", "of_captures", "of_run", "report", "unmatched_runs", "with_ids"]
+__all__ = [
+    "find",
+    "listing",
+    "match_runs",
+    "of_captures",
+    "of_run",
+    "report",
+    "unmatched_runs",
+    "with_ids",
+]
 
 _END: Final = 2**63 - 1
 _PAGE: Final = 200
@@ -138,6 +147,24 @@ def report(db: sqlite3.Connection, report_id: int) -> dict[str, Any] | None:
     told["other_reports"] = [key for key in same_run.joined if key != report_id]
     told["intact"] = _is_intact(db, stored, capture)
     return told
+
+
+def find(db: sqlite3.Connection, key: str) -> dict[str, Any] | None:
+    """Everything about one report, as `report`.
+
+    Parameters
+    ----------
+    db
+        Connection from `queries.connect`.
+    key
+        ``report:12``, or a sample id (``sample:12`` says so), then its newest report.
+    """
+    kind, _, rest = key.partition(":")
+    if kind == "report" and rest.isascii() and rest.isdigit() and int(rest) < _END:
+        return report(db, int(rest))
+    sample = rest if kind == "sample" else key
+    newest = listing(db, sample=sample, limit=1)
+    return report(db, newest[0]["id"]) if newest else None
 
 
 def of_run(db: sqlite3.Connection, run: dict[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,15 @@ from edge_daemon.clock import SystemClock
 from edge_daemon.errors import Quarantine
 from edge_daemon.records import (
     CELL_CLASSES,
+    AnalyzerReport,
     Classified,
     Decoded,
     Flag,
     Measurement,
     RawCapture,
+    Reported,
+    ReportedHistogram,
+    ReportedValue,
     SampleInfo,
 )
 from edge_daemon.store.writer import Store
@@ -105,6 +109,14 @@ INVALID = Flag("no_rbc_peak", "invalid", "No red cell peak found", "Repeat the r
 NOTE = Flag("no_fluorescence", "info", "No RNA dye channel", "")
 
 
+REPORTED = (
+    ReportedValue("RBC", "RBC", 7.0, "10*6/uL", "7.00", "10^12/L", 5.65, 8.87),
+    ReportedValue("PLT", "PLT", 180.0, "10*3/uL", "180", "10^9/L", flags=("L", "*")),
+    ReportedValue("RET%", "RETIC%", None, "%", "----"),
+    ReportedValue("WBC", None, 8.14, "10^9/L", "8.14", "10^9/L", flags=("H",)),
+)
+
+
 class Clinic:
     """A data folder written by the real store."""
 
@@ -131,6 +143,31 @@ class Clinic:
             accepted = store.accept(capture)
             store.record_decoded(accepted.capture_id, decoded)
             return store.record_run(accepted.capture_id, decoded, called)
+
+    def tell(
+        self, values=REPORTED, *, instrument="analyzer", kind="sample", amends=False, **sample
+    ):
+        """Store one report of the analyzer, of sample D-0001 unless said, and return its id."""
+        self.count += 1
+        info = dataclasses.replace(SAMPLE, **{"volume_ul": None, "dilution": None} | sample)
+        report = AnalyzerReport(
+            info,
+            kind,
+            tuple(values),
+            (ReportedHistogram("RBC", "fL", 0.0, 250.0, (0.0, 2.0)),),
+            ("PLT Clumps?",),
+            f"M-{self.count}",
+            amends,
+        )
+        data = f"message {self.count}".encode()
+        digest = hashlib.sha256(data).hexdigest()
+        with Store.open(self.path, SystemClock()) as store:
+            name = f"{self.count:04d}.hl7"
+            accepted = store.accept(RawCapture(instrument, "lis", name, digest, data))
+            told = Reported("acme_lis/1.0", "99" * 32, report)
+            receipt = store.record_report(accepted.capture_id, told)
+            store.finish_decoded(accepted.capture_id)
+            return receipt.report_id
 
     def see_again(self, capture_id, name):
         with Store.open(self.path, SystemClock()) as store:

@@ -278,7 +278,9 @@ def test_latin_1_terminal_loses_no_result(spawn, clinic):
     assert "M/µL" in shown
 
 
-@pytest.mark.parametrize("command", [["results"], ["show", "1"], ["export"], ["status"]])
+@pytest.mark.parametrize(
+    "command", [["results"], ["show", "1"], ["reports"], ["export"], ["status"]]
+)
 def test_queries_import_no_stage_and_nothing_heavy(clinic, command):
     clinic.add()
     probe = (
