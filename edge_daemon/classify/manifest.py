@@ -110,7 +110,7 @@ class Stage(_Table):
 
 
 class Uncertainty(_Table):
-    """``[uncertainty]``: run-to-run errors beyond counting, on validation runs.
+    """``[uncertainty]``: errors of a run beyond counting, from reported values.
 
     The first four are relative SDs of the counts. The ``odds`` are SDs of the error in the
     log-odds of a call, natural logarithm: they matter as far as calls are uncertain. Bundles made
@@ -121,6 +121,7 @@ class Uncertainty(_Table):
     platelet: RelativeSd
     reticulocyte: RelativeSd
     clumped_rbc: RelativeSd
+    rbc_odds: OddsSd = 0.0
     platelet_odds: OddsSd = 0.0
     reticulocyte_odds: OddsSd = 0.0
     clumped_rbc_odds: OddsSd = 0.0
@@ -130,8 +131,9 @@ class Coincidence(_Table):
     """``[coincidence]``: cells that pass together by chance.
 
     ``window_ul`` is the volume of diluted sample within which two cells are one event, µL;
-    ``called_single`` and ``called_clump`` are the shares of chance doublets of red cells that are
-    called a single red cell and a clump; ``uncertainty`` is the relative SD of expected doublets.
+    ``uncertainty`` is the relative SD of the window. ``called_single`` and ``called_clump``, the
+    shares of chance doublets called a single red cell and a clump, were used before the number of
+    doublets entered the re-estimation of class frequencies; nothing reads them any more.
     """
 
     window_ul: float = Field(ge=0, le=1, allow_inf_nan=False)

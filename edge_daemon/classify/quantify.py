@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from edge_daemon.classify.coincidence import alone, crowding
+from edge_daemon.classify.coincidence import alone
 from edge_daemon.classify.flags import ESTIMATED_FRACTION, raise_flags
 from edge_daemon.classify.indices import cell_indices
 from edge_daemon.classify.intervals import count_interval, fraction_interval
@@ -113,27 +113,27 @@ def _measure(
 ) -> list[Measurement]:
     doubt = manifest.uncertainty
     per_ul = _events_to_per_ul(batch)
-    x = crowding(batch.events, batch.sample, manifest.coincidence.window_ul)
     window = manifest.coincidence.uncertainty
     # A cell inside a clump is uncertain by about half a cell, all of them together by a tenth.
     red_doubt = tally.extra_cells / 4 + (_CLUMP_SIZE_SD * tally.extra_cells) ** 2
+    red_doubt += tally.red_spread + (doubt.rbc_odds * tally.red_leverage) ** 2
     red_doubt += (window * tally.crowding * tally.red_events) ** 2
     red = _Counted(tally.red_cells, red_doubt, math.hypot(doubt.rbc, METERING_SD))
     platelets = _counted(tally, PLATELET, doubt.platelet_odds, doubt.platelet)
-    in_blood = platelets._replace(relative=math.hypot(doubt.platelet, METERING_SD, 2 * window * x))
+    together = 2 * window * tally.company
+    platelets = platelets._replace(relative=math.hypot(doubt.platelet, METERING_SD, together))
     retics = _counted(tally, RETIC, doubt.reticulocyte_odds, doubt.reticulocyte)
     clumps = _counted(tally, CLUMP, doubt.clumped_rbc_odds, doubt.clumped_rbc)
-    clumps = clumps._replace(events=tally.clumps, doubt=clumps.doubt + tally.clumps_doubt)
     estimated = tally.hidden_cells > ESTIMATED_FRACTION * tally.red_cells
     rbc = _concentration("RBC", red, per_ul, 1e6, "calculated" if estimated else "counted")
-    plt_per_ul = None if per_ul is None else per_ul / alone(x)
+    plt_per_ul = None if per_ul is None else per_ul / alone(tally.company)
     percent = _percentage("RETIC%", retics if dyed else None, tally.singles)
     return [
         rbc,
-        _concentration("PLT", in_blood, plt_per_ul, 1e3, "counted"),
+        _concentration("PLT", platelets, plt_per_ul, 1e3, "counted"),
         _reticulocytes(rbc, percent),
         percent,
-        _percentage("CLUMP%", clumps, tally.singles + tally.clumps),
+        _percentage("CLUMP%", clumps, tally.singles + clumps.events),
     ]
 
 

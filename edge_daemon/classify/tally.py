@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge_daemon.classify.coincidence import crowding, passed, together
+from edge_daemon.classify.coincidence import crowding, passed
 from edge_daemon.records import CELL_CLASSES
 
 if TYPE_CHECKING:
@@ -39,14 +39,10 @@ class Tally:
         the Poisson variance of the events themselves, events².
     leverage
         Change of each per unit of error in the log-odds of its calls, events.
-    red_events
-        Events that hold at least one red cell, chance doublets of them included.
-    crowding
-        Red cells within one coincidence window.
-    clumps
-        Antibody clumps: events called so, less the chance doublets among them.
-    clumps_doubt
-        Variance of what was taken off, events².
+    red_events, red_spread, red_leverage
+        The same of events that hold at least one red cell, chance doublets of them included.
+    crowding, company
+        Red cells, and particles of any kind, within one coincidence window.
     extra_cells
         Red cells inside clumps beyond one a clump, from their extinction.
     """
@@ -55,9 +51,10 @@ class Tally:
     spread: tuple[float, ...]
     leverage: tuple[float, ...]
     red_events: float
+    red_spread: float
+    red_leverage: float
     crowding: float
-    clumps: float
-    clumps_doubt: float
+    company: float
     extra_cells: float
 
     @property
@@ -89,24 +86,26 @@ def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) ->
     p = calls.posterior
     events = p.sum(axis=0, dtype=np.float64)
     several = _cells_per_event(batch, calls)
-    shared = _holds_red_cells(batch, calls, several) * p[:, OTHER]
-    red_events = float(events[PURE] + events[RETIC] + events[CLUMP] + shared.sum())
-    x = crowding(red_events, batch.sample, coincidence.window_ul)
-    doublets = red_events * together(x)
-    mistaken = coincidence.called_clump * doublets
-    beyond_one = np.maximum(several - 1.0, 0.0)
-    extra = float((p[:, CLUMP] + shared) @ beyond_one)
-    by_chance = (1.0 - coincidence.called_single) * red_events * (passed(x) - 1.0)
+    red = p[:, : CLUMP + 1].sum(axis=1) + _holds_red_cells(batch, calls, several) * p[:, OTHER]
+    red = np.clip(red, 0.0, 1.0)
+    either = np.stack([red, 1.0 - red], axis=1)
+    red_events = either.sum(axis=0, dtype=np.float64)
+    window = coincidence.window_ul
     return Tally(
         events=tuple(events.tolist()),
         spread=_spread(p, events),
-        leverage=tuple(np.einsum("ij,ij->j", p, 1 - p, dtype=np.float64).tolist()),
-        red_events=red_events,
-        crowding=x,
-        clumps=max(0.0, float(events[CLUMP]) - mistaken),
-        clumps_doubt=(coincidence.uncertainty * mistaken) ** 2,
-        extra_cells=max(0.0, extra - by_chance),
+        leverage=_leverage(p),
+        red_events=float(red_events[0]),
+        red_spread=_spread(either, red_events)[0],
+        red_leverage=_leverage(either)[0],
+        crowding=crowding(float(red_events[0]), batch.sample, window),
+        company=crowding(batch.events, batch.sample, window),
+        extra_cells=float(p[:, CLUMP] @ np.maximum(several - 1.0, 0.0)),
     )
+
+
+def _leverage(p: NDArray[np.float32]) -> tuple[float, ...]:
+    return tuple(np.einsum("ij,ij->j", p, 1 - p, dtype=np.float64).tolist())
 
 
 def _spread(p: NDArray[np.float32], events: NDArray[np.float64]) -> tuple[float, ...]:

@@ -40,12 +40,12 @@ CALIBRATION_EVENTS: Final = 3000
 
 @dataclass(frozen=True)
 class Agreement:
-    """The finished int8 bundle against the reported values of the validation runs.
+    """The finished int8 bundle against the reported values.
 
     Attributes
     ----------
     runs
-        Validation runs.
+        Runs compared.
     uncertainty
         The bundle's own error from run to run, the analyzer's imprecision taken off
         (`doubt.fit_uncertainty`).
@@ -159,19 +159,18 @@ def _recipe(folder: str, cohort: Cohort, fitted: Fitted, seed: int) -> Recipe:
 
 
 def compare(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> Agreement:
-    """Run the finished bundle on the validation runs and hold it against their reports."""
+    """Run the finished bundle on all runs and hold it against their reports."""
     classifier = Classifier(bundle)
     compared = []
-    for index in fitted.validation:
-        run = cohort.runs[index]
+    for run in cohort.runs:
         batch = as_batch(run, cohort)
         calls = classifier.classify(batch)
         found = {m.code: m.value for m in quantify(batch, calls, bundle).measurements}
         tally = tally_cells(batch, calls, bundle.manifest.coincidence)
         compared.append(residuals(tally, found, run.reference))
     return Agreement(
-        runs=len(fitted.validation),
-        uncertainty=fit_uncertainty(compared),
+        runs=len(compared),
+        uncertainty=fit_uncertainty(compared, [compared[i] for i in fitted.validation]),
         int8_difference=_int8_difference(bundle, cohort, fitted),
         doublets_called=doublet_calls(bundle, [(r.signals, r.peak) for r in _spread(cohort.runs)]),
     )

@@ -42,13 +42,14 @@ def training_card(identity: Identity, cohort: Cohort, fitted: Fitted, agreement:
         "- no cell label: only each run's reported RBC, PLT and reticulocyte %",
         f"- {len(fitted.history['stage1'])} + {len(fitted.history['stage2'])} epochs",
         "",
-        f"## Agreement with the reported values of {agreement.runs} held-out runs",
+        f"## Agreement with the reported values of {agreement.runs} runs",
         "",
         "Own relative SD from run to run, the analyzer's imprecision taken off:",
         f"RBC {doubt.rbc:.1%}, PLT {doubt.platelet:.1%}, RETIC% {doubt.reticulocyte:.1%};",
         (
-            f"SD of the log-odds of a call: PLT {doubt.platelet_odds:.2f}, RETIC% "
-            f"{doubt.reticulocyte_odds:.2f}. These widen the reported intervals."
+            f"SD of the log-odds of a call: RBC {doubt.rbc_odds:.2f}, PLT "
+            f"{doubt.platelet_odds:.2f}, RETIC% {doubt.reticulocyte_odds:.2f}. These widen the "
+            "reported intervals."
         ),
         "",
         (
@@ -61,7 +62,7 @@ def training_card(identity: Identity, cohort: Cohort, fitted: Fitted, agreement:
         "- valid only for the profiles and species named in the manifest",
         "- platelets in aggregates are not counted as platelets",
         "- reticulocytes inside clumps are not told from mature cells",
-        "- nobody reports clumps: the doubt of CLUMP% is borrowed from the other classes",
+        "- nobody reports clumps: the doubt of CLUMP% is an assumption",
         "",
     ]
     return "\n".join(lines)

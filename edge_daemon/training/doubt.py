@@ -7,10 +7,12 @@ counts, and what is left is the bundle's. Chance doublets are made from the runs
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from edge_daemon.classify.coincidence import passed
 from edge_daemon.classify.manifest import Uncertainty
 from edge_daemon.classify.quantify import METERING_SD
 from edge_daemon.classify.session import StageSession
@@ -35,8 +37,9 @@ MIN_COUNTED: Final = 20
 """Cells, here or there, below which a ratio says nothing but that they are few."""
 CLUMP_SD: Final = 0.1
 """Least relative SD of clumps between runs, which no reported value can check (proposed)."""
+CLUMP_ODDS: Final = 1.1
+"""Least SD of the log-odds of clumps, natural logarithm: development runs were off by so much."""
 MIN_RETIC_PCT: Final = 0.5
-MAX_CLUMPS: Final = 0.02
 DOUBLETS: Final = 4000
 """Chance doublets made for one bundle."""
 
@@ -74,7 +77,7 @@ def fit_doubt(residuals: Sequence[Residual]) -> tuple[float, float]:
     Parameters
     ----------
     residuals
-        Of validation runs; without any, nothing is known and the relative SD is 1.
+        Of runs; without any, nothing is known and the relative SD is 1.
 
     Returns
     -------
@@ -83,15 +86,30 @@ def fit_doubt(residuals: Sequence[Residual]) -> tuple[float, float]:
     """
     if not residuals:
         return 1.0, 0.0
-    error, leverage, known = np.array(residuals).T
     relative, odds = (grid.ravel() for grid in np.meshgrid(_RELATIVE, _ODDS, indexing="ij"))
-    variance = known + relative[:, None] ** 2 + (odds[:, None] * leverage) ** 2
-    z = np.minimum(np.abs(error) / np.sqrt(variance), _OUTLYING)
-    cost = (np.log(variance) + z**2).mean(axis=1)
+    variance, squared = _standardised(residuals, relative[:, None], odds[:, None])
+    cost = (np.log(variance) + squared).sum(axis=1)
     # Of what fits about as well, the average: a best fit at zero would promise too much.
-    weight = np.exp(-0.5 * len(error) * (cost - cost.min()))
+    weight = np.exp(-0.5 * (cost - cost.min()))
     weight /= weight.sum()
     return float(np.sqrt(weight @ relative**2)), float(np.sqrt(weight @ odds**2))
+
+
+def _standardised(
+    residuals: Sequence[Residual], relative: Floats, odds: Floats
+) -> tuple[Floats, Floats]:
+    """Give the variance expected of residuals, and their squares over it as far as they count."""
+    error, leverage, known = np.array(residuals).T
+    variance = known + relative**2 + (odds * leverage) ** 2
+    return variance, np.minimum(error**2 / variance, _OUTLYING**2)
+
+
+def _overfitted(residuals: Sequence[Residual], relative: float, odds: float) -> float:
+    """How much further off than fitted these runs are in the mean, beyond chance; at least 1."""
+    if not residuals:
+        return 1.0
+    _, squared = _standardised(residuals, np.array(relative), np.array(odds))
+    return math.sqrt(max(1.0, float(squared.mean()) - math.sqrt(2.0 / len(residuals))))
 
 
 def doublet_calls(
@@ -168,6 +186,8 @@ def residuals(
 ) -> dict[str, Residual]:
     """Compare one run's values with the reported ones, where those say enough.
 
+    Analyzers count a clump of red cells once, so that is what their RBC is compared with.
+
     Parameters
     ----------
     tally
@@ -184,16 +204,15 @@ def residuals(
         counted["PLT"] = said.plt / (1000 * said.rbc) * REFERENCE_CELLS
     if said.retic_pct and said.retic_pct > MIN_RETIC_PCT:
         counted["RETIC%"] = said.retic_pct / 100 * REFERENCE_CELLS / 2
-    if tally.clumps > MAX_CLUMPS * tally.singles:
-        counted["RBC"] = 0  # analyzers count a clump once
     reported = {"RBC": said.rbc, "PLT": said.plt, "RETIC%": said.retic_pct}
+    particles = tally.red_events * passed(tally.crowding) / said.blood_ul / 1e6
     own = {
-        "RBC": (tally.red_events, 0.0, 0.0),
-        "PLT": (platelets, tally.spread[PLATELET], tally.leverage[PLATELET]),
-        "RETIC%": (retics, tally.spread[RETIC], tally.leverage[RETIC]),
+        "RBC": (particles, tally.red_events, tally.red_spread, tally.red_leverage),
+        "PLT": (found.get("PLT"), platelets, tally.spread[PLATELET], tally.leverage[PLATELET]),
+        "RETIC%": (found.get("RETIC%"), retics, tally.spread[RETIC], tally.leverage[RETIC]),
     }
-    for code, (events, spread, leverage) in own.items():
-        value, reference = found.get(code), reported[code]
+    for code, (value, events, spread, leverage) in own.items():
+        reference = reported[code]
         if not value or not reference or counted[code] < MIN_COUNTED or events < MIN_COUNTED:
             continue
         metering = 0.0 if code == "RETIC%" else METERING_SD**2
@@ -203,19 +222,33 @@ def residuals(
     return compared
 
 
-def fit_uncertainty(compared: Sequence[Mapping[str, Residual]]) -> Uncertainty:
-    """Learn the bundle's own errors from the residuals of its validation runs."""
-    fitted = {
-        code: fit_doubt([run[code] for run in compared if code in run]) for code in REFERENCE_SD
-    }
-    (rbc, _), platelet, retic = fitted["RBC"], fitted["PLT"], fitted["RETIC%"]
+def fit_uncertainty(
+    compared: Sequence[Mapping[str, Residual]], held: Sequence[Mapping[str, Residual]] = ()
+) -> Uncertainty:
+    """Learn the bundle's own errors from what was reported.
+
+    Parameters
+    ----------
+    compared
+        `residuals` of the runs of training.
+    held
+        Of those among them that gave no gradient. Where they are further off than the others,
+        the doubt is theirs.
+    """
+    fitted = {}
+    for code in REFERENCE_SD:
+        found = fit_doubt([run[code] for run in compared if code in run])
+        worse = _overfitted([run[code] for run in held if code in run], *found)
+        fitted[code] = min(worse * found[0], 1.0), worse * found[1]
+    (rbc, rbc_odds), platelet, retic = fitted["RBC"], fitted["PLT"], fitted["RETIC%"]
     # Nobody reports clumps; they are at least as hard to tell as the harder of the other two.
-    clump = max(platelet[0], retic[0], CLUMP_SD), max(platelet[1], retic[1])
+    clump = max(platelet[0], retic[0], CLUMP_SD), max(platelet[1], retic[1], CLUMP_ODDS)
     return Uncertainty(
         rbc=round(rbc, 4),
         platelet=round(platelet[0], 4),
         reticulocyte=round(retic[0], 4),
         clumped_rbc=round(clump[0], 4),
+        rbc_odds=round(rbc_odds, 3),
         platelet_odds=round(platelet[1], 3),
         reticulocyte_odds=round(retic[1], 3),
         clumped_rbc_odds=round(clump[1], 3),

@@ -38,18 +38,19 @@ def test_certain_cells_are_counted_as_they_are(bundle, make_cells):
         assert m.low < m.value < m.high
 
 
-def test_red_cells_inside_clumps_and_doublets_are_estimated(bundle, make_cells):
+def test_red_cells_inside_clumps_are_estimated(bundle, make_cells):
     batch, codes = make_cells([9000, 0, 500, 300, 200], volume_ul=1.0, dilution=1e3)
     signals = batch.signals.copy()
-    area = batch.channels.index("EXT.A")
+    area, dye = (batch.channels.index(c) for c in ("EXT.A", "FL.A"))
     single = np.median(signals[codes == 0, area])
     signals[codes == 2, area] = 3 * single
-    signals[np.flatnonzero(codes == 4)[:100], area] = 2 * single
-    dye = batch.channels.index("FL.A")
-    signals[np.flatnonzero(codes == 4)[:100], dye] = np.median(signals[codes == 0, dye])
+    doublets = np.flatnonzero(codes == 4)[:100]
+    signals[doublets, area] = 2 * single
+    signals[doublets, dye] = np.median(signals[codes == 0, dye])
     result = quantify(replace(batch, signals=signals), certain(codes), bundle)
     rbc = values(result)["RBC"]
-    assert rbc.value == pytest.approx((9000 + 3 * 500 + 2 * 100) * 1e3 / 1e6, rel=5e-3)
+    # Chance doublets are one event here; the rate, not their extinction, says what they hid.
+    assert rbc.value == pytest.approx((9000 + 3 * 500 + 100) * 1e3 / 1e6, rel=5e-3)
     assert rbc.method == "calculated"
     assert "rbc_partly_estimated" in rbc.flags
     assert "rbc_agglutination_suspected" in rbc.flags
@@ -72,31 +73,45 @@ def test_coincidence_gives_back_the_platelets_it_hides(bundle, make_cells):
     assert x == pytest.approx(window * batch.events / 2.0, rel=0.02)
 
 
-def test_chance_doublets_called_clumps_are_taken_off(bundle, make_cells):
-    """The same cells in a quarter of the volume: the doublets expected rise, clumps do not."""
+def test_clumps_are_what_was_called_so_whatever_the_rate(bundle, make_cells):
+    """The number of chance doublets was used before, when the cells were called."""
     batch, codes = make_cells([9300, 200, 160, 300, 40], volume_ul=1.0, dilution=1000.0)
     learnt = crowded(bundle, window_ul=2e-6, called_clump=0.3)
-    found = values(quantify(batch, certain(codes), learnt))["CLUMP%"]
-    x = crowding(9660, batch.sample, 2e-6)
-    left = 160 - 0.3 * 9660 * (1 - np.exp(-x))
-    assert found.value == pytest.approx(100 * left / (9500 + left), rel=1e-6)
     dense = replace(batch, sample=replace(batch.sample, volume_ul=0.25))
-    assert values(quantify(dense, certain(codes), learnt))["CLUMP%"].value == 0.0
+    for run in (batch, dense):
+        found = values(quantify(run, certain(codes), learnt))["CLUMP%"]
+        assert found.value == pytest.approx(100 * 160 / 9660, rel=1e-6)
 
 
-def test_a_count_of_red_cells_does_not_depend_on_how_doublets_are_called(bundle, make_cells):
-    counts = [9300, 200, 0, 300, 200]
-    batch, codes = make_cells(counts, volume_ul=0.5, dilution=1000.0)
+def test_red_cells_that_passed_together_are_given_back_by_the_rate(bundle, make_cells):
+    batch, codes = make_cells([9300, 200, 0, 300, 200], volume_ul=0.5, dilution=1000.0)
     learnt = crowded(bundle, window_ul=1e-6)
     signals = batch.signals.copy()
-    single = np.median(signals[codes == 0], axis=0)
-    signals[codes == 4] = 2 * single
+    signals[codes == 4] = 2 * np.median(signals[codes == 0], axis=0)
     pairs = replace(batch, signals=signals)
-    as_other = values(quantify(pairs, certain(codes), learnt))["RBC"].value
-    as_clump = values(quantify(pairs, certain(np.where(codes == 4, 2, codes)), learnt))["RBC"].value
-    assert as_clump == pytest.approx(as_other, rel=1e-9)
+    rbc = values(quantify(pairs, certain(codes), learnt))["RBC"].value
     x = crowding(9700, batch.sample, 1e-6)
-    assert as_other == pytest.approx(9700 * np.exp(x) * 1000 / 0.5 / 1e6, rel=5e-3)
+    assert rbc == pytest.approx(9700 * np.exp(x) * 1000 / 0.5 / 1e6, rel=5e-3)
+
+
+def test_red_cells_that_may_be_debris_widen_the_interval_of_rbc(bundle, make_cells):
+    """By as much as the log-odds of a call may be off; runs with sure calls are not touched."""
+    batch, codes = make_cells([9000, 0, 0, 300, 700])
+    doubt = bundle.manifest.uncertainty.model_copy(update={"rbc_odds": 1.0})
+    doubting = replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": doubt}))
+    sure = certain(codes)
+    posterior = sure.posterior.copy()
+    posterior[:500] = (0.5, 0, 0, 0, 0.5)
+    unsure = replace(sure, posterior=posterior)
+
+    def half_width(calls, by):
+        rbc = values(quantify(batch, calls, by))["RBC"]
+        return (rbc.high - rbc.low) / 2 / rbc.value
+
+    assert half_width(sure, doubting) == pytest.approx(half_width(sure, bundle))
+    widened = half_width(unsure, doubting) ** 2 - half_width(unsure, bundle) ** 2
+    red = 8500 + 250
+    assert np.sqrt(widened) == pytest.approx(1.96 * 500 / 4 / red, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +182,8 @@ def test_certain_calls_leave_only_the_counting_variance(bundle, make_cells):
     tally = tally_cells(batch, certain(codes), bundle.manifest.coincidence)
     assert tally.spread == pytest.approx([0.0] * 5, abs=1e-3)
     assert tally.leverage == pytest.approx([0.0] * 5)
+    assert tally.red_spread == pytest.approx(0.0, abs=1e-3)
+    assert tally.red_leverage == pytest.approx(0.0)
 
 
 def test_the_spread_of_a_mixture_is_what_repeated_runs_show(bundle, make_cells):

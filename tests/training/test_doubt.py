@@ -3,7 +3,14 @@ import pytest
 
 from edge_daemon.classify.tally import Tally
 from edge_daemon.training.data import Reference
-from edge_daemon.training.doubt import Residual, fit_doubt, fit_uncertainty, residuals
+from edge_daemon.training.doubt import (
+    CLUMP_ODDS,
+    CLUMP_SD,
+    Residual,
+    fit_doubt,
+    fit_uncertainty,
+    residuals,
+)
 
 
 def made(relative, odds, *, number=400, analyzer=0.06, seed=1):
@@ -48,10 +55,11 @@ def tally(clumps=0.0):
         spread=(0.0, 10.0, 5.0, 20.0, 5.0),
         leverage=(50.0, 20.0, 10.0, 40.0, 30.0),
         red_events=18500.0,
+        red_spread=10.0,
+        red_leverage=90.0,
         crowding=0.013,
-        clumps=clumps,
-        clumps_doubt=0.0,
-        extra_cells=0.0,
+        company=0.014,
+        extra_cells=0.5 * clumps,
     )
 
 
@@ -68,4 +76,31 @@ def test_what_was_not_reported_or_says_too_little_is_not_compared():
     assert compared["PLT"].known > 0.06**2 + 1 / 800
     assert set(residuals(tally(), found, reference(plt=None, retic_pct=0.3))) == {"RBC"}
     assert "PLT" not in residuals(tally(), found, reference(plt=0.01))
-    assert "RBC" not in residuals(tally(clumps=900.0), found, reference())
+
+
+def test_red_cells_are_compared_as_analyzers_count_them_a_clump_once():
+    found = {"RBC": 9.9, "PLT": None, "RETIC%": None}
+    compared = residuals(tally(clumps=900.0), found, reference())
+    particles = 18500 * np.exp(0.013) / 2.5 * 1000 / 1e6
+    assert compared["RBC"].error == pytest.approx(np.log(particles / 7.0))
+    assert compared["RBC"].leverage == pytest.approx(90 / 18500)
+
+
+def test_runs_that_gave_no_gradient_widen_the_doubt_where_they_are_further_off():
+    """As of networks that learnt the reported values of their own runs by heart."""
+    runs = [{"PLT": row} for row in made(0.05, 0.5)]
+    held = [{"PLT": row} for row in made(0.05, 0.5, number=100, seed=2)]
+    worse = [{"PLT": row._replace(error=2 * row.error)} for row in made(0.05, 0.5, seed=3)]
+    alone, alike = fit_uncertainty(runs), fit_uncertainty(runs, held)
+    assert alike.platelet == pytest.approx(alone.platelet, rel=0.1)
+    spoilt = fit_uncertainty(runs, worse)
+    assert spoilt.platelet > 1.5 * alone.platelet
+    assert spoilt.platelet_odds > 1.5 * alone.platelet_odds
+
+
+def test_clumps_that_nobody_reports_are_doubted_at_least_as_much_as_platelets():
+    told = fit_uncertainty([{"PLT": row, "RETIC%": row} for row in made(0.15, 2.0)])
+    assert told.clumped_rbc == told.platelet > 0.1
+    assert told.clumped_rbc_odds == told.platelet_odds > CLUMP_ODDS
+    sure = fit_uncertainty([{"PLT": row, "RETIC%": row} for row in made(0.0, 0.0)])
+    assert (sure.clumped_rbc, sure.clumped_rbc_odds) == (CLUMP_SD, CLUMP_ODDS)
