@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from edge_daemon.sources.framing import Deliver, Discard, Heard, Reply, make_framer
@@ -65,7 +67,7 @@ class Line:
 def _pieces(stream: bytes, cuts) -> list[bytes]:
     """Cut a stream at positions taken modulo its length."""
     places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
-    return [stream[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [stream[a:b] for a, b in itertools.pairwise(places)]
 
 
 @pytest.fixture(scope="session")
