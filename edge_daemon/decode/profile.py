@@ -12,6 +12,7 @@ from pydantic import PrivateAttr, SerializeAsAny, TypeAdapter, ValidationError
 from edge_daemon.decode.calibration import TableError, read_calibration
 from edge_daemon.decode.codec import Codec
 from edge_daemon.decode.codecs import CODECS
+from edge_daemon.decode.message import ReportingCodec
 from edge_daemon.decode.schema import (
     CALIBRATED,
     Calibration,
@@ -22,6 +23,8 @@ from edge_daemon.decode.schema import (
     Match,
     Metadata,
     Plausibility,
+    Report,
+    Reported,
     Source,
     Time,
 )
@@ -46,6 +49,8 @@ SECTIONS: dict[str, Any] = {
     "channel": tuple[Channel, ...],
     "time": Time,
     "metadata": Metadata,
+    "report": Report,
+    "reported": tuple[Reported, ...],
     "plausibility": Plausibility,
     "calibration": Calibration,
 }
@@ -100,6 +105,8 @@ class Profile(Identity):
     channel: tuple[Channel, ...]
     time: Time | None
     metadata: Metadata
+    report: Report
+    reported: tuple[Reported, ...]
     plausibility: Plausibility
     calibration: Calibration | None = None
     _optics: OpticalCalibration | None = PrivateAttr(default=None)
@@ -159,6 +166,8 @@ def load_profile(path: Path) -> Profile:
         channel=parts.get("channel", ()),
         time=parts.get("time"),
         metadata=parts.get("metadata", Metadata()),
+        report=parts.get("report", Report()),
+        reported=parts.get("reported", ()),
         plausibility=parts.get("plausibility", Plausibility()),
         calibration=parts.get("calibration"),
     )
@@ -257,7 +266,7 @@ def _cross_check(parts: dict[str, Any], document: dict[str, Any], path: Path) ->
     identity: Identity | None = parts.get("profile")
     if identity is None:
         return []
-    found = list(_place(identity, path))
+    found = [*_place(identity, path), *_reporting(identity, parts, document)]
     if not identity.classify:
         return found + _only_decodes(identity, parts, document)
     found += [
@@ -283,6 +292,18 @@ def _only_decodes(
     if identity.reports and "match" not in document:
         found.append((("match",), "section is missing"))
     return found + _matching(identity, parts)
+
+
+def _reporting(
+    identity: Identity, parts: dict[str, Any], document: dict[str, Any]
+) -> Iterator[Problem]:
+    """Check what concerns the analyzer's own report."""
+    if not identity.reports:
+        for name in ("report", "reported"):
+            if name in document:
+                yield (name,), "is for profiles with reports = true only"
+    elif "codec" in parts and not isinstance(parts["codec"], ReportingCodec):
+        yield ("profile", "reports"), f"codec {parts['codec'].name} reads no reports"
 
 
 def _matching(identity: Identity, parts: dict[str, Any]) -> list[Problem]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from edge_daemon.decode.section import Section
+from edge_daemon.decode.units import UNITS, convert
 from edge_daemon.records import CANONICAL_CHANNELS, SPECIES
 
 MAX_VALUE = 200
@@ -238,6 +239,63 @@ class Plausibility(Section):
     min_events: int = Field(default=1, ge=1)
     max_saturated_fraction: float = Field(default=1.0, ge=0, le=1)
     channels: dict[Canonical, MedianRange] = Field(default_factory=dict)
+
+
+def _reportable(value: str) -> str:
+    if value not in UNITS:
+        raise ValueError(f"expected one of {', '.join(UNITS)}")
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class Reported(Section):
+    """``[[reported]]``: one of our measurements, and how the analyzer's report names it."""
+
+    code: Annotated[str, AfterValidator(_reportable)]
+    name: Condition
+    unit: Name | None = None
+    units: dict[Name, Name] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _convertible(self) -> Reported:
+        for unit in (*([] if self.unit is None else [self.unit]), *self.units.values()):
+            if convert(self.code, 1.0, unit) is None:
+                raise ValueError(
+                    f"{unit} is no unit of {self.code}, which is in {UNITS[self.code]}"
+                )
+        return self
+
+
+class SentHistogram(Section):
+    """``[[report.histogram]]``: a distribution inside a result, as whole numbers one after another.
+
+    `low` and `high` are the outer edges of the first and the last bin, in `unit`.
+    """
+
+    name: Name
+    observation: Name
+    bytes: Literal[1, 2, 4]
+    byte_order: Literal["big", "little"] = "big"
+    unit: Name
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SentHistogram:
+        if self.low >= self.high:
+            raise ValueError("expected low below high")
+        return self
+
+
+class Report(Section):
+    """``[report]``: what else the analyzer's report says, beyond values and ``[metadata]``."""
+
+    control: dict[Name, Condition] = Field(default_factory=dict)
+    suspects: Pattern | None = None
+    pictures: Pattern | None = None
+    histogram: tuple[SentHistogram, ...] = ()
 
 
 CALIBRATED: Final = ("LA", "HA", "EXT")

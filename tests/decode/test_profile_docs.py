@@ -44,7 +44,8 @@ def test_every_codec_has_its_heading():
 
 def test_every_section_has_its_heading(guide):
     for section in SECTIONS:
-        heading = f"## `[[{section}]]`" if section == "channel" else f"## `[{section}]`"
+        array = section in {"channel", "reported"}
+        heading = f"## `[[{section}]]`" if array else f"## `[{section}]`"
         assert heading in guide
 
 
@@ -56,8 +57,9 @@ def test_the_example_is_a_good_profile(guide, tmp_path):
     profile = load_profile(path)
     assert profile.id == "example_cell9/1.0"
     assert profile.codec.leniencies == ("data_end_off_by_one",)
-    # It shows every section but the one that needs a second file and that of byte streams.
-    assert all(f"[{name}]" in example for name in set(SECTIONS) - {"calibration", "framing"})
+    # It shows every section but the one that needs a second file and those of messages.
+    others = {"calibration", "framing", "report", "reported"}
+    assert all(f"[{name}]" in example for name in set(SECTIONS) - others)
 
 
 def test_the_calibration_example_is_good_but_for_its_table(guide, tmp_path):

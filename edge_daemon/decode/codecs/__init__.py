@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from edge_daemon.decode.codecs.astm import AstmCodec
 from edge_daemon.decode.codecs.fcs_codec import FcsCodec
+from edge_daemon.decode.codecs.table_codec import TableCodec
+from edge_daemon.decode.codecs.hl7 import Hl7Codec
 
 if TYPE_CHECKING:
     from edge_daemon.decode.codec import Codec
 
 CODECS: Final[dict[str, type[Codec]]] = {
+    "astm": AstmCodec,
     "fcs": FcsCodec,
+    "table": TableCodec,
+    "hl7": Hl7Codec,
 }
 """By the name that a profile gives under ``[codec]``."""
