@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from edge_daemon.decode.codecs.astm import AstmCodec
 from edge_daemon.decode.codecs.fcs_codec import FcsCodec
-from edge_daemon.decode.codecs.table_codec import TableCodec
 from edge_daemon.decode.codecs.hl7 import Hl7Codec
+from edge_daemon.decode.codecs.table_codec import TableCodec
 
 if TYPE_CHECKING:
     from edge_daemon.decode.codec import Codec
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CODECS: Final[dict[str, type[Codec]]] = {
     "astm": AstmCodec,
     "fcs": FcsCodec,
-    "table": TableCodec,
     "hl7": Hl7Codec,
+    "table": TableCodec,
 }
 """By the name that a profile gives under ``[codec]``."""
