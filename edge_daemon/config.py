@@ -12,19 +12,12 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError
 
 from edge_daemon.errors import EXIT_BAD_CONFIG, Fatal
+from edge_daemon.source_settings import KINDS, ConfiguredPath, Name, Section, Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,28 +28,7 @@ DATA_DIR_VARIABLE: Final = "EDGE_DAEMON_DATA"
 SYSTEM_DATA_DIR: Final = Path("/var/lib/edge-daemon")
 
 
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    base: Path = (info.context or {}).get("base", Path.cwd())
-    return base / path.expanduser()
-
-
-def _plain_pattern(pattern: str) -> str:
-    if not pattern or "/" in pattern:
-        raise ValueError("a pattern matches file names and holds no '/'")
-    return pattern
-
-
-# TOML knows neither paths nor tuples, so these two are converted; nothing else is.
-ConfiguredPath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
-Pattern = Annotated[str, AfterValidator(_plain_pattern)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Box(_Section):
+class Box(Section):
     """``[box]``: this box and where it keeps its data."""
 
     name: Name = Field(
@@ -68,58 +40,12 @@ class Box(_Section):
     )
 
 
-class Source(_Section):
-    """``[[source]]``: one analyzer's export folder."""
-
-    name: Name = Field(description="Name of this source, unique in the file.")
-    kind: Literal["folder"] = Field(default="folder", description="How the captures arrive.")
-    path: ConfiguredPath = Field(description="Export folder of the analyzer.")
-    instrument: Name = Field(
-        default="",
-        validate_default=False,
-        description="Instrument the captures belong to; the source's name unless given.",
-    )
-    patterns: tuple[Pattern, ...] = Field(
-        default=("*.fcs", "*.lmd"),
-        strict=False,
-        min_length=1,
-        description="File names to take, upper and lower case alike.",
-    )
-    recursive: bool = Field(default=False, description="Look into sub-folders too.")
-    settle_s: float = Field(
-        default=2.0,
-        ge=0,
-        le=3600,
-        description="A file is read after standing unchanged for so long.",
-    )
-    stall_s: float = Field(
-        default=900.0,
-        gt=0,
-        le=86400,
-        description="An incomplete file is given up after so long unchanged.",
-    )
-    rescan_s: float = Field(
-        default=30.0, gt=0, le=3600, description="The whole folder is looked through this often."
-    )
-    poll: bool = Field(
-        default=False,
-        description="Network share: no change events are relied on; looked through every 10 s.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _instrument_is_name(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "instrument" not in data and "name" in data:
-            return {**data, "instrument": data["name"]}
-        return data
-
-
 def usable_cores() -> int:
     """Cores this process may run on, at most four."""
     return min(len(os.sched_getaffinity(0)), 4)
 
 
-class Workers(_Section):
+class Workers(Section):
     """``[workers]``: the disposable processes that decode and classify."""
 
     count: int = Field(
@@ -138,7 +64,7 @@ class Workers(_Section):
     )
 
 
-class Limits(_Section):
+class Limits(Section):
     """``[limits]``: what is refused and when intake pauses."""
 
     max_file_mb: int = Field(default=64, ge=1, le=1024, description="Largest file that is read.")
@@ -149,7 +75,7 @@ class Limits(_Section):
     )
 
 
-class Directories(_Section):
+class Directories(Section):
     """``[profiles]`` and ``[models]``: folders searched beside the shipped ones."""
 
     extra_dirs: tuple[ConfiguredPath, ...] = Field(
@@ -159,7 +85,7 @@ class Directories(_Section):
     )
 
 
-class Logging(_Section):
+class Logging(Section):
     """``[log]``: how much goes to the journal."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
@@ -167,7 +93,7 @@ class Logging(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole file."""
 
     box: Box = Field(default_factory=Box)
@@ -256,13 +182,13 @@ def load_config(path: Path) -> Settings:
 
 
 def _twice(settings: Settings) -> tuple[Problem, ...]:
-    """Find source names and folders that are used more than once."""
+    """Find source names, folders, ports and addresses that are used more than once."""
     problems = []
-    for key in ("name", "path"):
+    for key in ("name", "path", "port", "listen", "connect"):
         seen: set[object] = set()
         for index, source in enumerate(settings.source):
-            value = getattr(source, key)
-            if value in seen:
+            value = getattr(source, key, None)
+            if value is not None and value in seen:
                 where = f"source[{index}].{key}"
                 problems.append(Problem(where, value, "is used by an earlier source already"))
             seen.add(value)
@@ -283,32 +209,44 @@ def _problems(error: ValidationError) -> tuple[Problem, ...]:
     )
 
 
+def _without_kind(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Leave out which kind of source was tried: no key of the file is called so."""
+    inside = location[:1] == ("source",) and len(location) > 2
+    return (*location[:2], *location[3:]) if inside else location
+
+
 def _problem(error: ErrorDetails) -> Problem:
+    kind = error["type"]
     key = ""
-    for part in error["loc"]:
+    for part in _without_kind(error["loc"]):
         key += f"[{part}]" if isinstance(part, int) else f"{'.' if key else ''}{part}"
-    if error["type"] == "extra_forbidden":
+    if kind == "extra_forbidden":
         return Problem(key, None, _unknown_key(error["loc"]))
-    value = None if error["type"] == "missing" else error["input"]
+    if kind == "union_tag_invalid":
+        expected = f"Input should be one of {', '.join(map(repr, KINDS))}"
+        return Problem(f"{key}.kind", error["input"]["kind"], expected)
+    if kind == "union_tag_not_found":
+        return Problem(key, None, "Input should be a table")
+    value = None if kind == "missing" else error["input"]
     if isinstance(value, dict | list):
         value = None
-    return Problem(key, value, error["msg"])
+    return Problem(key, value, error["msg"].removeprefix("Value error, "))
 
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     model: type[BaseModel] = Settings
-    for part in location[:-1]:
-        if isinstance(part, str):
-            model = _SECTIONS[part]
+    if location[:1] == ("source",):
+        model = KINDS[str(location[2])]
+    elif len(location) > 1:
+        model = _SECTIONS[str(location[0])]
     known = sorted(model.model_fields)
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown key; {hint}known keys: {', '.join(known)}"
 
 
-_SECTIONS: Final[Mapping[str, type[_Section]]] = {
+_SECTIONS: Final[Mapping[str, type[Section]]] = {
     "box": Box,
-    "source": Source,
     "workers": Workers,
     "limits": Limits,
     "profiles": Directories,
@@ -356,7 +294,7 @@ _DEFAULT = """\
 # name = "edge-box"                      # this box, in exports and central data
 # data_dir = "/var/lib/edge-daemon"      # database and archive of raw captures
 
-# One [[source]] for each analyzer.
+# One [[source]] for each analyzer: a folder, a serial line or the network.
 [[source]]
 name = "analyzer-1"
 path = "/srv/analyzer-1"                 # the folder the analyzer exports into
@@ -368,6 +306,37 @@ path = "/srv/analyzer-1"                 # the folder the analyzer exports into
 # stall_s = 900.0                        # give an incomplete file up after so long unchanged
 # rescan_s = 30.0                        # look through the whole folder this often
 # poll = false                           # true for a network share: look every 10 s
+
+# An example of an analyzer on a serial line.
+# [[source]]
+# name = "analyzer-2"
+# kind = "serial"
+# instrument = "analyzer-2"              # default: the source's name
+# port = "/dev/serial/by-id/usb-example" # the name that stays when it is plugged in elsewhere
+# profile = "acme_one/1.0"               # says framing and line settings; or give them here:
+# framing = "astm"                       # astm, mllp, packet or block
+# framing_options = {}                   # see framing.md
+# name_suffix = "astm"                   # ending of the names that captures get
+# baud = 9600
+# bits = 8
+# parity = "none"                        # none, even, odd, mark or space
+# stop_bits = 1
+# flow = "none"                          # none, hardware or software
+
+# An example of an analyzer on the network.
+# [[source]]
+# name = "analyzer-3"
+# kind = "tcp"
+# instrument = "analyzer-3"              # default: the source's name
+# listen = "127.0.0.1:5100"              # or, to connect to the analyzer: connect = "host:port"
+# allow = []                             # addresses and networks that may connect
+# profile = "acme_two/1.0"               # says the framing; or give it here:
+# framing = "mllp"                       # astm, mllp, packet or block
+# framing_options = {}                   # see framing.md
+# name_suffix = "hl7"                    # ending of the names that captures get
+# connections = 4                        # most connections served at a time, at most 8
+# idle_s = 3600.0                        # close a connection without a byte for so long
+# message_s = 600.0                      # longest time one message may take
 
 [workers]
 # count = 4                              # default: the cores of the box, at most 4

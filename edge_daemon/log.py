@@ -50,6 +50,8 @@ class Event(enum.StrEnum):
     SOURCE_WATCHING = "source_watching"
     SOURCE_DEGRADED = "source_degraded"
     SOURCE_PAUSED = "source_paused"
+    SOURCE_GARBLED = "source_garbled"
+    PEER_REFUSED = "peer_refused"
     CAPTURE_ACCEPTED = "capture_accepted"
     CAPTURE_SEEN_AGAIN = "capture_seen_again"
     CAPTURE_REFUSED = "capture_refused"
@@ -75,6 +77,8 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.SOURCE_WATCHING: _spec("source", "info", "source", "mode"),
     Event.SOURCE_DEGRADED: _spec("source", "warning", "source", "error_type"),
     Event.SOURCE_PAUSED: _spec("source", "warning", "source", "error_type"),
+    Event.SOURCE_GARBLED: _spec("source", "warning", "source", "error_type", "bytes"),
+    Event.PEER_REFUSED: _spec("source", "warning", "source", "peer"),
     Event.CAPTURE_ACCEPTED: _spec("source", "info", "source", "capture_id", "sha256", "bytes"),
     Event.CAPTURE_SEEN_AGAIN: _spec("source", "debug", "source", "capture_id", "sha256"),
     Event.CAPTURE_REFUSED: _spec("source", "warning", "source", "error_type"),
@@ -93,7 +97,8 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.STORE_BUSY: _spec("store", "warning", "error_type"),
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
 }
-"""The closed list. ``error_type`` is always a quarantine code or an error class's name."""
+"""The closed list. ``error_type`` is a quarantine code, an error class's name, or what a framing
+calls the bytes that it discards."""
 
 
 def _only_listed(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -9,14 +9,15 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon import __version__
-from edge_daemon.completeness import is_whole
 from edge_daemon.decode.registry import Registry
 from edge_daemon.dispatcher import Pipeline
 from edge_daemon.errors import EXIT_OK, Fatal, Retryable
 from edge_daemon.health import DiskGuard, Loop, StatusFile, all_moving
+from edge_daemon.lines import make_source
 from edge_daemon.log import Event, EventLog
 from edge_daemon.resources import models_dir, profiles_dir
-from edge_daemon.sources.folder import FolderSource, FolderSpec, Handlers, State
+from edge_daemon.sources.folder import FolderSource, Handlers
+from edge_daemon.sources.intake import LineHandlers
 from edge_daemon.store.writer import Store
 from edge_daemon.systemd_notify import Notifier
 from edge_daemon.tasks import Plan, WorkerLimits
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from edge_daemon.clock import Clock
-    from edge_daemon.config import Settings, Source
+    from edge_daemon.config import Settings
+    from edge_daemon.lines import AnySource
+    from edge_daemon.sources.framing.base import Trouble
 
 _BEAT_S: Final = 10.0
 _STALL_S: Final = 60.0
@@ -126,28 +129,30 @@ class _Service:
             log=log,
             clock=clock,
         )
-        self._sources = [self._source(source) for source in settings.source]
+        self._registry = Registry.load(plan_for(settings).profile_dirs)
+        self._sources = self._make_sources()
 
-    def _source(self, source: Source) -> FolderSource:
-        spec = FolderSpec(
-            name=source.name,
-            instrument=source.instrument,
-            path=source.path,
-            patterns=source.patterns,
-            recursive=source.recursive,
-            settle_s=source.settle_s,
-            stall_s=source.stall_s,
-            rescan_s=source.rescan_s,
-            poll=source.poll,
-            max_bytes=self._settings.limits.max_file_mb << 20,
+    def _make_sources(self) -> list[AnySource]:
+        accept, refuse = self._pipeline.accept, self._pipeline.refuse
+        handlers = (
+            Handlers(
+                accept=accept,
+                refuse=refuse,
+                complete=self._registry.is_whole,
+                on_state=self._source_changed,
+            ),
+            LineHandlers(
+                accept=accept,
+                refuse=refuse,
+                on_state=self._source_changed,
+                on_trouble=self._source_garbled,
+                on_peer=self._peer_refused,
+            ),
         )
-        handlers = Handlers(
-            accept=self._pipeline.accept,
-            refuse=self._pipeline.refuse,
-            complete=is_whole,
-            on_state=self._source_changed,
-        )
-        return FolderSource(spec, handlers, self._clock)
+        return [
+            make_source(self._settings, source, self._registry, handlers, self._clock)
+            for source in self._settings.source
+        ]
 
     def run(self, stop: threading.Event) -> None:
         """Start everything, beat until asked to stop, then stop everything."""
@@ -176,18 +181,18 @@ class _Service:
         self._status.remove()
 
     def _check_profiles(self) -> int:
-        registry = Registry.load(plan_for(self._settings).profile_dirs)
-        if registry.problems:
+        problems = self._registry.problems
+        if problems:
             self._log.emit(
                 Event.PROFILE_REJECTED,
-                error_type=type(registry.problems[0]).__name__,
-                problems=len(registry.problems),
+                error_type=type(problems[0]).__name__,
+                problems=len(problems),
             )
-        return len(registry.profiles)
+        return len(self._registry.profiles)
 
     def _beat(self) -> None:
         """Check on every loop; tell systemd only if all of them moved."""
-        parts: list[Pipeline | FolderSource] = [self._pipeline, *self._sources]
+        parts: list[Pipeline | AnySource] = [self._pipeline, *self._sources]
         for part in parts:
             try:
                 part.check()
@@ -208,9 +213,11 @@ class _Service:
     def _loops(self) -> list[Loop]:
         loops = [Loop("dispatcher", self._pipeline.progressed_at, _STALL_S)]
         for source in self._sources:
-            spec = source.spec
-            allowance = spec.rescan_s + _STALL_S
-            loops.append(Loop(spec.name, source.progressed_at, allowance, vital=not spec.poll))
+            allowance, vital = _STALL_S, True
+            if isinstance(source, FolderSource):
+                allowance += source.spec.rescan_s
+                vital = not source.spec.poll
+            loops.append(Loop(source.spec.name, source.progressed_at, allowance, vital=vital))
         return loops
 
     def _describe(self) -> dict[str, Any]:
@@ -219,19 +226,27 @@ class _Service:
             "version": __version__,
             "box": self._settings.box.name,
             "workers": self._settings.workers.count,
-            "sources": [
-                {"name": source.spec.name, "state": source.state, "reason": source.reason}
-                for source in self._sources
-            ],
+            "sources": [_describe(source) for source in self._sources],
         }
 
-    def _source_changed(self, name: str, state: State, reason: str) -> None:
+    def _source_changed(self, name: str, state: str, reason: str) -> None:
         if state == "degraded":
             self._log.emit(Event.SOURCE_DEGRADED, source=name, error_type=reason)
         elif state == "paused":
             self._log.emit(Event.SOURCE_PAUSED, source=name, error_type=reason)
         else:
             self._log.emit(Event.SOURCE_WATCHING, source=name, mode=state)
+
+    def _source_garbled(self, name: str, trouble: Trouble, size: int) -> None:
+        self._log.emit(Event.SOURCE_GARBLED, source=name, error_type=trouble, bytes=size)
+
+    def _peer_refused(self, name: str, peer: str) -> None:
+        self._log.on_change(f"peer:{name}", peer, Event.PEER_REFUSED, source=name, peer=peer)
+
+
+def _describe(source: AnySource) -> dict[str, Any]:
+    known = {"name": source.spec.name, "state": source.state, "reason": source.reason}
+    return known | ({} if isinstance(source, FolderSource) else source.describe())
 
 
 def _failed(cause: BaseException) -> Fatal:

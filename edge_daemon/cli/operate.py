@@ -12,6 +12,7 @@ from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
     from edge_daemon.cli.output import Form, Record
+    from edge_daemon.config import Settings
     from edge_daemon.tasks import Plan
 
 PROCESS_KEYS: Final = (
@@ -241,24 +242,54 @@ def config_check(file: Path, as_json: bool) -> int:
     _must_exist(file)
     try:
         settings = load_config(file)
+        _must_be_usable(file, settings)
     except ConfigError as error:
         if not as_json:
             raise
         problems = [{"key": p.key, "value": p.value, "message": p.message} for p in error.problems]
         output.emit_json({"file": str(file), "ok": False, "problems": problems})
         return error.exit_code
-    missing = [s for s in settings.source if not s.path.is_dir()]
+    found = _doubts(settings)
     if as_json:
-        problems = [
-            {"key": f"source.{s.name}.path", "value": str(s.path), "message": "no such folder"}
-            for s in missing
-        ]
-        output.emit_json({"file": str(file), "ok": True, "problems": problems})
+        output.emit_json({"file": str(file), "ok": True, "problems": found})
     else:
         _describe(settings, file)
-        for source in missing:
-            output.say(f"{source.path}: no such folder; {source.name!r} waits until it appears.")
-    return errors.EXIT_WARNINGS if missing else errors.EXIT_OK
+        for doubt in found:
+            output.say(f"{doubt['value']}: {doubt['message']}")
+    return errors.EXIT_WARNINGS if found else errors.EXIT_OK
+
+
+def _must_be_usable(file: Path, settings: Settings) -> None:
+    """Check what only the profiles can tell: whether each line has a framing."""
+    from edge_daemon.config import ConfigError
+    from edge_daemon.decode.registry import Registry
+    from edge_daemon.lines import unusable
+    from edge_daemon.service import plan_for
+
+    if problems := unusable(settings, Registry.load(plan_for(settings).profile_dirs)):
+        raise ConfigError(file, problems)
+
+
+def _doubts(settings: Settings) -> list[dict[str, str]]:
+    """List what is missing now and may come later, and names that may not last."""
+    from edge_daemon.source_settings import FolderSource, SerialSource
+    from edge_daemon.sources.ports import lasting_name
+
+    found = []
+    for source in settings.source:
+        key, value, message = f"source.{source.name}", "", ""
+        if isinstance(source, FolderSource) and not source.path.is_dir():
+            key, value = f"{key}.path", str(source.path)
+            message = f"no such folder; {source.name!r} waits until it appears."
+        elif isinstance(source, SerialSource):
+            key, value = f"{key}.port", str(source.port)
+            if not source.port.exists():
+                message = f"no such port; {source.name!r} waits until it appears."
+            elif lasting := lasting_name(source.port):
+                message = f"may be another device after a restart; write {lasting}"
+        if message:
+            found.append({"key": key, "value": value, "message": message})
+    return found
 
 
 def _must_exist(file: Path) -> None:
@@ -270,13 +301,24 @@ def _must_exist(file: Path) -> None:
         )
 
 
-def _describe(settings: Any, file: Path) -> None:
+def _describe(settings: Settings, file: Path) -> None:
     click.echo(f"{file}: ok")
     click.echo(f"data       {settings.box.data_dir}")
     for source in settings.source:
-        patterns = ", ".join(source.patterns)
-        click.echo(f"source     {source.name}: {source.path} ({patterns})")
+        click.echo(f"source     {source.name}: {_place(source)}")
     click.echo(f"workers    {settings.workers.count} × {settings.workers.memory_mb} MB")
+
+
+def _place(source: Any) -> str:
+    """Where a source's captures come from."""
+    if source.kind == "folder":
+        return f"{source.path} ({', '.join(source.patterns)})"
+    framed = f"framing {source.framing}" if source.framing else f"as {source.profile} says"
+    if source.kind == "serial":
+        return f"{source.port} ({framed})"
+    if source.listen:
+        return f"listens on {source.listen} ({framed})"
+    return f"connects to {source.connect} ({framed})"
 
 
 @config.command("schema")

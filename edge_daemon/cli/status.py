@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 _LOW_DISK: Final = 200 * 2**20
 _SERVICE_STATUS: Final = "run/status.json"
+_ACTIONS: Final = {
+    "folder": "Check its folder, the share it lies on and its permissions.",
+    "serial": "Check the cable, the analyzer and `port`; it is opened again by itself.",
+    "tcp": "Check the network and the address; it goes on by itself.",
+}
+_LASTING: Final = "Write that name as `port` in the configuration."
 
 
 @click.command()
@@ -65,13 +72,18 @@ def holder(data_dir: Path) -> int | None:
     return pid if b"edge-daemon" in command or b"edge_daemon" in command else None
 
 
-def _sources(data_dir: Path) -> list[dict[str, str]]:
+def _sources(data_dir: Path) -> list[Record]:
     """Read what the running service says of its sources; `process` says nothing."""
     try:
         told = json.loads((data_dir / _SERVICE_STATUS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    sources: list[dict[str, str]] = told["sources"]
+    sources: list[Record] = told["sources"]
+    for source in sources:
+        # Monotonic time is the machine's own, the same in the service and here.
+        heard = source.pop("heard_at", None)
+        if "messages" in source:
+            source["heard_s"] = None if heard is None else max(time.monotonic() - heard, 0.0)
     return sources
 
 
@@ -87,10 +99,15 @@ def _problems(found: Record) -> list[dict[str, str]]:
     problems += [
         {
             "message": f"source {source['name']} is {source['state']}: {source['reason']}",
-            "action": "Check its folder, the share it lies on and its permissions.",
+            "action": _ACTIONS.get(source.get("kind", "folder"), _ACTIONS["folder"]),
         }
         for source in found["sources"]
         if source["state"] in ("degraded", "paused")
+    ]
+    problems += [
+        {"message": f"source {source['name']}: {source['warning']}", "action": _LASTING}
+        for source in found["sources"]
+        if source.get("warning")
     ]
     if found["disk_free_bytes"] < _LOW_DISK:
         problems.append(
@@ -119,7 +136,7 @@ def _write(found: Record) -> None:
     states = found["states"]
     rows: list[tuple[str, Any]] = [
         ("Service", f"in use by process {pid}" if pid else "not running"),
-        *(("Source", f"{s['name']}: {s['state']}") for s in found["sources"]),
+        *(("Source", f"{s['name']}: {s['state']}{_heard(s)}") for s in found["sources"]),
         ("Data", found["data_dir"]),
         ("Results", f"{found['runs']:,}"),
         ("Captures", ", ".join(f"{count:,} {state}" for state, count in states.items())),
@@ -133,6 +150,24 @@ def _write(found: Record) -> None:
         click.echo(f"{label:<11}{output.printable(text)}")
     if states["quarantined"] or found["refusals"]:
         output.say("\n`edge-daemon quarantine` says why captures were set aside.")
+
+
+def _heard(source: Record) -> str:
+    """Say when an analyzer on a line last said something, and what came."""
+    if "messages" not in source:
+        return ""
+    heard = source["heard_s"]
+    when = "not heard yet" if heard is None else f"last heard {_age(heard)} ago"
+    bad = sum(count["bytes"] for count in source["discarded"].values())
+    rest = f", {size(bad)} discarded" if bad else ""
+    return f", {when}, {source['messages']:,} messages{rest}"
+
+
+def _age(seconds: float) -> str:
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _last(capture: Record | None) -> str:

@@ -21,6 +21,7 @@ from edge_daemon.config import (
     resolve_data_dir,
 )
 from edge_daemon.resources import docs_dir
+from edge_daemon.source_settings import KINDS
 
 SOURCE = '[[source]]\nname = "an1"\npath = "/srv/an1"\n'
 
@@ -48,11 +49,8 @@ def problems(load):
 
 
 def all_keys() -> list[str]:
-    return [
-        f"{section}.{key}"
-        for section, model in config._SECTIONS.items()
-        for key in model.model_fields
-    ]
+    sections = [*config._SECTIONS.items(), *(("source", kind) for kind in KINDS.values())]
+    return [f"{section}.{key}" for section, model in sections for key in model.model_fields]
 
 
 def test_the_shortest_file_gives_the_defaults(load):
@@ -75,31 +73,40 @@ def test_the_commented_file_shows_every_key_with_its_default(load):
         "\n".join(line for line in lines if "=" in line or line.startswith("["))
     )
     everything["source"][0]["instrument"] = "analyzer-1"
-    shown = {
-        f"{section}.{key}"
-        for section, values in everything.items()
-        for key in (values[0] if isinstance(values, list) else values)
-    }
-    assert shown == set(all_keys())
+    sources = everything.pop("source")
+    sections = [*everything.items(), *(("source", values) for values in sources)]
+    shown = {f"{section}.{key}" for section, values in sections for key in values}
+    assert shown | {"source.connect"} == set(all_keys())
     everything["workers"].pop("count")
-    assert Settings.model_validate(everything) == load(text)
+    folder, serial, tcp = sources
+    assert Settings.model_validate({**everything, "source": [folder]}) == load(text)
+    made = Settings.model_validate({**everything, "source": [serial, tcp]})
+    assert [type(source) for source in made.source] == [KINDS["serial"], KINDS["tcp"]]
+    defaults = KINDS["tcp"].model_validate(
+        {k: tcp[k] for k in ("name", "kind", "listen", "framing")}
+    )
+    for key in ("connections", "idle_s", "message_s", "allow"):
+        assert getattr(made.source[1], key) == getattr(defaults, key)
 
 
 def test_every_mistake_is_reported_at_once(problems):
     found = problems(
         '[box]\nnme = "x"\n[log]\nlevel = "loud"\n[workers]\ncount = 0\n'
         '[limits]\nmin_free_mb = "9"\n'
-        '[[source]]\nname = "a b"\npath = "/x"\nkind = "serial"\npoll = "yes"\nsetle_s = 1\n'
-        "patterns = []\n[surprise]\n"
+        '[[source]]\nname = "a b"\npath = "/x"\npoll = "yes"\nsetle_s = 1\npatterns = []\n'
+        '[[source]]\nname = "c"\nkind = "usb"\n'
+        '[[source]]\nname = "d"\nkind = "serial"\nboud = 9600\nframing = "astm"\n[surprise]\n'
     )
     assert set(found) == {
         "box.nme", "log.level", "workers.count", "limits.min_free_mb", "source[0].name",
-        "source[0].kind", "source[0].poll", "source[0].setle_s", "source[0].patterns", "surprise",
+        "source[0].poll", "source[0].setle_s", "source[0].patterns", "source[1].kind",
+        "source[2].boud", "source[2].port", "surprise",
     }  # fmt: skip
     assert "did you mean 'name'" in found["box.nme"]
     assert "settle_s" in found["source[0].setle_s"]
     assert "'debug', 'info', 'warning' or 'error'" in found["log.level"]
-    assert "'folder'" in found["source[0].kind"]
+    assert found["source[1].kind"] == "Input should be one of 'folder', 'serial', 'tcp'"
+    assert "did you mean 'baud'" in found["source[2].boud"]
     assert "known keys: box, limits, log" in found["surprise"]
 
 
@@ -121,6 +128,57 @@ def test_a_source_is_needed(problems):
 
 def test_names_and_folders_are_used_once(problems):
     assert set(problems(SOURCE + SOURCE)) == {"source[1].name", "source[1].path"}
+
+
+SERIAL = '[[source]]\nname = "s1"\nkind = "serial"\nport = "/dev/ttyS0"\nframing = "astm"\n'
+TCP = '[[source]]\nname = "t1"\nkind = "tcp"\nframing = "mllp"\n'
+
+
+def test_a_serial_source_leaves_line_settings_to_its_profile(load):
+    (source,) = load(SERIAL + "baud = 115200\n").source
+    assert (source.instrument, source.port, source.baud) == ("s1", Path("/dev/ttyS0"), 115_200)
+    assert (source.bits, source.parity, source.framing_options) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", "either `listen` or `connect`"),
+        ('listen = "127.0.0.1:1"\nconnect = "10.0.0.1:1"\n', "either `listen` or `connect`"),
+        ('listen = "0.0.0.0:5100"\n', "without `allow`"),
+        ('listen = "[::]:5100"\n', "without `allow`"),
+        ('listen = "box:5100"\n', "expected an address of this box"),
+        ('connect = "10.0.0.1:1"\nallow = ["10.0.0.1"]\n', "for `listen` only"),
+    ],
+)
+def test_a_network_source_has_one_direction_and_named_peers(problems, more, expected):
+    assert expected in problems(TCP + more)["source[0]"]
+
+
+@pytest.mark.parametrize("bad", ["5100", "host:", ":5100", "host:99999", "host:x", "fd00::1:5100"])
+def test_an_address_has_host_and_port(problems, bad):
+    assert set(problems(TCP + f'connect = "{bad}"\n')) == {"source[0].connect"}
+
+
+def test_peers_are_addresses_or_networks(problems, load):
+    good = load(TCP + 'listen = "0.0.0.0:5100"\nallow = ["10.0.0.0/24", "fd00::7"]\n')
+    assert good.source[0].allow == ("10.0.0.0/24", "fd00::7")
+    bad = TCP + 'listen = "0.0.0.0:5100"\nallow = ["10.0.0.1/24", "analyzer"]\n'
+    assert set(problems(bad)) == {"source[0].allow[0]", "source[0].allow[1]"}
+
+
+def test_a_line_says_how_it_is_framed(problems):
+    unframed = SERIAL.replace('framing = "astm"\n', "")
+    assert "`profile` or `framing`" in problems(unframed)["source[0]"]
+    alone = unframed + 'profile = "a/1"\nframing_options = {max_text = 9}\n'
+    assert "without `framing`" in problems(alone)["source[0]"]
+
+
+def test_a_port_and_an_address_are_used_once(problems):
+    again = SERIAL.replace("s1", "s2")
+    assert set(problems(SERIAL + again)) == {"source[1].port"}
+    listening = TCP + 'listen = "127.0.0.1:5100"\n'
+    assert set(problems(listening + listening.replace("t1", "t2"))) == {"source[1].listen"}
 
 
 def test_patterns_are_file_names(problems):
@@ -196,7 +254,7 @@ def test_every_setting_is_documented():
 def test_the_schema_is_json_and_closed():
     schema = json.loads(json.dumps(json_schema()))
     assert schema["additionalProperties"] is False
-    assert set(schema["properties"]) == set(config._SECTIONS)
+    assert set(schema["properties"]) == {*config._SECTIONS, "source"}
 
 
 def test_the_data_folder_option_wins_over_environment_and_file(load, tmp_path, monkeypatch):
