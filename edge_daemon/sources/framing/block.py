@@ -69,8 +69,8 @@ class BlockOptions:
 class BlockFramer:
     """One direction of a line that carries blocks.
 
-    The message delivered is what stood between the first control character and ETX; with a head,
-    STX stays in it as the border between head and text.
+    The message delivered is what stood between the first control character and ETX; behind a
+    head that is not empty, STX stays in it as the border between head and text.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class BlockFramer:
         else:
             trouble = None
         if trouble is None:
-            self._say(Deliver(block[1:-1]))
+            self._say(Deliver(block[1:-1].removeprefix(b"\x02")))
             if options.acknowledge:
                 self._say(Reply(options.acknowledge))
         elif (restart := self._buffer.find(self._start, check, after)) >= 0:

@@ -58,14 +58,19 @@ def crc(model: CrcModel, data: bytes) -> int:
     if model.width == 32 and model.poly == _POLY_CRC32:
         register = binascii.crc32(data, register ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
     else:
-        register = _run(register, _table(model.width, model.poly), data)
+        register = _run(register, model.width, _table(model.width, model.poly), data)
     return (register if model.refout else _reverse(register, model.width)) ^ model.xorout
 
 
-def _run(register: int, table: tuple[int, ...], data: bytes) -> int:
+def _run(register: int, width: int, table: tuple[int, ...], data: bytes) -> int:
     """Take two bytes a step; the table holds all 65,536 steps."""
-    for word in struct.unpack_from(f"<{len(data) // 2}H", data):
-        register = table[(register ^ word) & 0xFFFF] ^ (register >> 16)
+    words = struct.unpack_from(f"<{len(data) // 2}H", data)
+    if width <= 16:  # the whole register goes into the step, which is twice as fast
+        for word in words:
+            register = table[register ^ word]
+    else:
+        for word in words:
+            register = table[(register ^ word) & 0xFFFF] ^ (register >> 16)
     if len(data) % 2:
         # One byte is half a step: shift the register up, so that the other half is empty.
         register = table[((register ^ data[-1]) & 0xFF) << 8] ^ (register >> 8)

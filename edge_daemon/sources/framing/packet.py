@@ -92,10 +92,7 @@ class PacketFramer:
             self._skip("silence")
             while self._next():
                 pass
-        # Behind a pause the sender begins anew; a part of the sync bytes cannot go on either.
-        if self._buffer[self._position :] != self._flag:
-            self._pass_over(len(self._buffer))
-        self._compact()
+        self._compact()  # behind a pause the sender begins anew
         self._step_at = self._base
 
     def _next(self) -> bool:
@@ -103,8 +100,9 @@ class PacketFramer:
         sync = self._options.sync
         start = self._buffer.find(sync, self._position)
         if start < 0:
-            self._open = False
-            self._pass_over(len(self._buffer) - self._partial_sync())
+            partial = self._partial_sync()
+            self._open = partial > 0
+            self._pass_over(len(self._buffer) - partial)
             return False
         self._pass_over(start)
         if self._flag and self._buffer.startswith(self._flag * 2, start):

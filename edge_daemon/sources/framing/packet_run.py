@@ -36,6 +36,7 @@ class PacketRun:
     def tick(self, now: float) -> list[Action]:
         """Give up a message whose packets stopped."""
         if self.deadline is not None and now >= self.deadline:
+            self._last = b""  # sent again now, it begins the message again
             return self.interrupt()
         return []
 

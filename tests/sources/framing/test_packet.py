@@ -185,6 +185,14 @@ def test_a_beginning_of_sync_waits_for_its_end(line):
     assert one.wasted == 2
 
 
+def test_a_beginning_of_sync_that_stops_is_given_up(line):
+    one = line("packet", SINGLE)
+    one.feed(b"\xa5")
+    assert one.framer.deadline is not None, "what is held has a deadline"
+    assert one.wait(3) == [Discard("silence", 1)]
+    assert one.framer.deadline is None
+
+
 def test_a_connection_that_ends_in_a_packet(line):
     one = line("packet", SINGLE)
     one.feed(packet(1, 1, b"lost")[:-1])
@@ -310,6 +318,15 @@ def test_a_run_that_stops_is_given_up(line):
     assert one.wait(29.9) == []
     assert one.wait(0.2) == [Deliver(b"abcd", complete=False)]
     assert one.framer.deadline is None
+
+
+def test_a_run_given_up_begins_again_with_the_same_packet(line):
+    one = line("packet", RUN)
+    sent = packet_run(b"abcdef", payload_size=2)
+    one.feed(sent[0])
+    one.wait(31)
+    one.feed(*sent)
+    assert one.messages == [b"abcdef"]
 
 
 def test_a_connection_that_ends_in_a_run(line):
