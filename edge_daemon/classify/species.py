@@ -29,10 +29,14 @@ MIN_RUNS: Final = 15
 MARGIN: Final = 1.2
 """A run may look so much more like another species than any run of training did."""
 MIN_PLATELETS: Final = 50
+GAIN_SD: Final = 0.05
+"""A detector's gain may have moved by so much since training, natural-log units (proposed)."""
 
 _HEIGHTS = ("LA.H", "HA.H", "EXT.H")
 _POOLED_RUNS = 30.0  # a species' covariance is shrunk to that of all as by so many runs
 _RIDGE = 1e-3
+_TRAITS = 8
+_OF_PLATELETS = 5  # first of the traits that are heights of platelets
 
 
 def species_traits(batch: CellBatch, calls: CellCalls) -> Floats:
@@ -113,7 +117,7 @@ def learn_species(traits: Sequence[Floats], species: Sequence[str | None]) -> Sp
         runs = len(offsets[kind])
         own = np.cov(offsets[kind], rowvar=False)
         mixed = (runs * own + _POOLED_RUNS * pooled) / (runs + _POOLED_RUNS)
-        precision = np.round(np.linalg.inv(mixed), 5)
+        precision = np.round(np.linalg.inv(mixed + _moved_gains()), 5)
         kinds_found[kind] = Kind(centre=centres[kind].tolist(), precision=precision.tolist())
     gaps = []
     for row, name in zip(table, names.tolist(), strict=True):
@@ -121,6 +125,15 @@ def learn_species(traits: Sequence[Floats], species: Sequence[str | None]) -> Sp
             distance = _distances(row, kinds_found)
             gaps.append(distance[name] - min(distance.values()))
     return SpeciesHabits(limit=round(max(MARGIN * max(gaps), 1.0), 3), kinds=kinds_found)
+
+
+def _moved_gains() -> Floats:
+    """Covariance that gains give the traits: a detector's moves red cells and platelets alike."""
+    moved = np.zeros((_TRAITS, _TRAITS))
+    for height in range(len(_HEIGHTS)):
+        both = [height, _OF_PLATELETS + height]
+        moved[np.ix_(both, both)] = GAIN_SD**2
+    return moved
 
 
 def suspect_species(batch: CellBatch, calls: CellCalls, habits: SpeciesHabits) -> Flag | None:

@@ -9,6 +9,7 @@ from edge_daemon.records import CellCalls
 
 COUNTS = [1850, 20, 10, 100, 20]
 SIZE = {"dog": 1.0, "goat": 0.3}
+NEAR = {"dog": 1.0, "horse": 0.8}
 
 
 def calls_of(codes):
@@ -77,3 +78,23 @@ def test_too_few_runs_teach_nothing(animal):
     traits = [species_traits(*animal(s, seed)) for s in SIZE for seed in range(MIN_RUNS - 1)]
     names = [s for s in SIZE for _ in range(MIN_RUNS - 1)]
     assert learn_species(traits, names) is None
+
+
+def test_a_gain_that_moved_is_no_other_species(make_cells):
+    """Red cells of horses scatter less here, platelets alike: a gain moves both."""
+
+    def animal(species, seed, gain=1.0):
+        batch, codes = make_cells(COUNTS, seed=seed, species=species)
+        own = np.exp(0.03 * np.random.default_rng(seed).standard_normal())
+        scatter = np.where(codes == 3, 1.0, own * NEAR[species])
+        signals = batch.signals.copy()
+        for column in (batch.channels.index("LA.H"), batch.channels.index("LA.A")):
+            signals[:, column] *= gain * scatter
+        return replace(batch, signals=signals), calls_of(codes)
+
+    runs = [(species, animal(species, seed)) for species in NEAR for seed in range(30)]
+    habits = learn_species([species_traits(*run) for _, run in runs], [s for s, _ in runs])
+    assert suspect_species(*animal("dog", 300, gain=0.85), habits) is None
+    batch, calls = animal("horse", 300)
+    wrong = replace(batch, sample=replace(batch.sample, species="dog"))
+    assert suspect_species(wrong, calls, habits) is not None
