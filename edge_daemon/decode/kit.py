@@ -18,6 +18,7 @@ import numpy as np
 
 from edge_daemon.decode import decode, decode_raw
 from edge_daemon.decode.profile import load_profile
+from edge_daemon.decode.report import read_reports
 from edge_daemon.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def decoded(profile: Profile, sample: Sample) -> dict[str, NDArray[Any]]:
         Of a profile that classifies: ``signals`` float32 and ``saturated`` bool
         ``(events, channels)``, ``channels``, ``sample`` (JSON), ``time_s`` float32 where the
         profile has a time and ``pulses`` where the capture has them. Of one that only decodes:
-        ``values`` ``(events, columns)`` as recorded, and ``columns``.
+        ``values`` ``(events, columns)`` as recorded, and ``columns``. Of one that reports, besides:
+        ``reports``, the analyzer's own as JSON.
 
     Raises
     ------
@@ -113,10 +115,11 @@ def decoded(profile: Profile, sample: Sample) -> dict[str, NDArray[Any]]:
     """
     if not profile.classify:
         table = decode_raw(sample.data, profile, name=sample.name)
-        return {
+        recorded: dict[str, NDArray[Any]] = {
             "values": table.values,
             "columns": np.array([column.name for column in table.columns], dtype=np.str_),
         }
+        return recorded | _reported(profile, sample)
     batch = decode(sample.data, profile, name=sample.name)
     arrays: dict[str, NDArray[Any]] = {
         "signals": batch.signals,
@@ -128,7 +131,14 @@ def decoded(profile: Profile, sample: Sample) -> dict[str, NDArray[Any]]:
         arrays["time_s"] = batch.time_s
     if batch.pulses is not None:
         arrays["pulses"] = batch.pulses
-    return arrays
+    return arrays | _reported(profile, sample)
+
+
+def _reported(profile: Profile, sample: Sample) -> dict[str, NDArray[Any]]:
+    if not profile.reports:
+        return {}
+    reports = [asdict(report) for report, _ in read_reports(sample.data, profile, name=sample.name)]
+    return {"reports": np.array(json.dumps(reports, sort_keys=True))}
 
 
 def write_expected(profile_path: Path) -> Path:

@@ -84,7 +84,7 @@ class Profile(Identity):
     Attributes
     ----------
     id
-        ``<folder>/<firmware>``; of a decode-only profile just the folder.
+        ``<folder>/<firmware>``; just the folder where no ``[match]`` tells firmwares apart.
     sha256
         Digest of the file.
     match
@@ -156,7 +156,7 @@ def load_profile(path: Path) -> Profile:
     folder = path.resolve().parent.name
     profile = Profile(
         **identity.model_dump(),
-        id=f"{folder}/{path.stem}" if identity.classify else folder,
+        id=f"{folder}/{path.stem}" if "match" in parts else folder,
         sha256=hashlib.sha256(raw).hexdigest(),
         source=parts["source"],
         framing=parts.get("framing"),

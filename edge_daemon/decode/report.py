@@ -146,7 +146,8 @@ class _Sorter:
     def _add_histogram(self, seen: Observation, sent: SentHistogram) -> None:
         counts, problem = _counts(seen, sent)
         if counts:
-            found = ReportedHistogram(sent.name, sent.unit, sent.low, sent.high, counts)
+            high = sent.low + len(counts) if sent.high is None else sent.high
+            found = ReportedHistogram(sent.name, sent.unit, sent.low, high, counts)
             self.histograms.append(found)
         else:
             self._notes.append(f"histogram {seen.name}: {problem}; left in the capture")

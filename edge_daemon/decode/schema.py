@@ -66,11 +66,18 @@ class SerialLine(Section):
     flow: Literal["none", "hardware", "software"] = "none"
 
 
+def _part_group(value: str) -> str:
+    if "PART" not in re.compile(_pattern(value)).groupindex:
+        raise ValueError("expected a regular expression with the group (?P<PART>...)")
+    return value
+
+
 class Source(Section):
     """``[source]``: how captures arrive."""
 
     kind: Literal["folder", "serial", "tcp"]
     patterns: tuple[Name, ...] = ()
+    parts: Annotated[str, AfterValidator(_part_group)] | None = None
     serial: SerialLine | None = None
 
     @model_validator(mode="after")
@@ -105,7 +112,7 @@ class FileName(Section):
 
     def keywords(self, name: str) -> dict[str, str]:
         """Return what a file name says; nothing where it is of another form."""
-        found = re.fullmatch(self.pattern, name[:MAX_FILE_NAME])
+        found = re.fullmatch(self.pattern, name.rpartition("/")[2][:MAX_FILE_NAME])
         named = found.groupdict() if found else {}
         return {f"NAME.{key.upper()}": value.strip() for key, value in named.items() if value}
 
@@ -271,7 +278,8 @@ class Reported(Section):
 class SentHistogram(Section):
     """``[[report.histogram]]``: a distribution inside a result, as whole numbers one after another.
 
-    `low` and `high` are the outer edges of the first and the last bin, in `unit`.
+    `low` and `high` are the outer edges of the first and the last bin, in `unit`; without `high`
+    each bin is one unit wide.
     """
 
     name: Name
@@ -280,11 +288,11 @@ class SentHistogram(Section):
     byte_order: Literal["big", "little"] = "big"
     unit: Name
     low: float
-    high: float
+    high: float | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> SentHistogram:
-        if self.low >= self.high:
+        if self.high is not None and self.low >= self.high:
             raise ValueError("expected low below high")
         return self
 

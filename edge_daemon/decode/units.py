@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal
 
 Kind = Literal["count", "ratio", "volume", "mass", "amount", "mass/volume", "amount/volume"]
@@ -122,8 +123,8 @@ def convert(code: str, value: float, unit: str) -> float | None:
         value *= HAEMOGLOBIN_G_PER_MOL
     elif source.kind != target.kind:
         return None
-    # Dividing keeps decimal values: 141 / 10 is 14.1, and 141 * 0.1 is not.
-    return float(value * 10**exponent if exponent >= 0 else value / 10**-exponent)
+    # In decimals, because 0.56 × 100 is 56.00000000000001 in binary.
+    return float(Decimal(repr(value)).scaleb(exponent))
 
 
 def is_possible(code: str, value: float) -> bool:

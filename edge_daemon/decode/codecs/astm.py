@@ -50,9 +50,9 @@ _HEADER = re.compile(rb"(?:^|[\r\n]|\x02[0-7])H[^\w\s]")
 class AstmOptions(Section):
     """Leniencies; all off is strict. Each one that is needed is noted in the result."""
 
-    no_session: bool = False
-    no_line_feed: bool = False
-    no_record_end: bool = False
+    without_session: bool = False
+    without_line_feed: bool = False
+    without_record_end: bool = False
     long_frames: bool = False
     line_feeds: bool = False
     comment_lines: bool = False
@@ -285,13 +285,13 @@ def _keywords(sample: Sample, observations: tuple[Observation, ...]) -> dict[str
 
 
 def _fields(record: Record) -> dict[str, str]:
-    """Return ``<letter>.<field>`` and, where it has several, ``<letter>.<field>.<component>``."""
+    """Return ``<letter>.<field>`` and, of its first repeat, ``<letter>.<field>.<component>``."""
     found: dict[str, str] = {}
     for number in range(2, len(record.fields) + 1):
         if not record.raw(number) or (record.kind, number) == ("H", 2):
             continue
-        found[f"{record.kind}.{number}"] = record.text(number)
         parts = record.components(number)
+        found[f"{record.kind}.{number}"] = " ".join(filter(None, parts))
         for k, part in enumerate(parts if len(parts) > 1 else (), start=1):
             if part:
                 found[f"{record.kind}.{number}.{k}"] = part

@@ -78,7 +78,7 @@ def deframe(data: bytes, lenient: Leniencies) -> Deframed:
         mark = data[at : at + 1]
         if mark == STX:
             if not session:
-                lenient.need("no_session", f"byte {at}: a frame outside ENQ … EOT")
+                lenient.need("without_session", f"byte {at}: a frame outside ENQ … EOT")
             frame = _read_frame(data, at, lenient)
             if not _repeats(frame, previous):
                 _check_number(frame, previous, session=session)
@@ -125,7 +125,7 @@ def _read_frame(data: bytes, at: int, lenient: Leniencies) -> _Frame:
                 f"byte {end + 3}: expected CR LF after the checksum, found "
                 f"{data[end + 3 : after]!r}"
             )
-        lenient.need("no_line_feed", f"byte {end + 4}: no LF after checksum and CR")
+        lenient.need("without_line_feed", f"byte {end + 4}: no LF after checksum and CR")
         after = end + 4
     return _Frame(at, int(number or b"0"), text, stop[0] == ETX, after)
 
@@ -170,6 +170,6 @@ def _text(frame: _Frame, lenient: Leniencies) -> bytes:
     if not frame.last or frame.text.endswith((b"\r", b"\n")):
         return frame.text
     lenient.need(
-        "no_record_end", f"byte {frame.at}: the last record of the frame does not end with CR"
+        "without_record_end", f"byte {frame.at}: the last record of the frame does not end with CR"
     )
     return frame.text + b"\r"

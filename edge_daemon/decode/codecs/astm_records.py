@@ -199,6 +199,8 @@ def _lines(text: str, lenient: Leniencies) -> Iterator[str]:
     if "\n" in text:
         lenient.need("line_feeds", "records end with LF or CR LF, not with CR")
         text = text.replace("\r\n", "\r").replace("\n", "\r")
+    if not text.endswith("\r"):
+        lenient.need("without_record_end", "the last record does not end with CR")
     if text.count("\r") > MAX_RECORDS:
         raise Quarantine("too_large", f"the capture has more than {MAX_RECORDS} records")
     for number, line in enumerate(text.removesuffix("\r").split("\r"), start=1):

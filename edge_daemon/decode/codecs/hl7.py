@@ -43,9 +43,9 @@ class Hl7Options(Section):
     line_feeds: bool = False
     segment_order: bool = False
     sequence_numbers: bool = False
-    no_segment_end: bool = False
+    without_segment_end: bool = False
     empty_segments: bool = False
-    no_block_end: bool = False
+    without_block_end: bool = False
 
 
 class Hl7Codec(ReportingCodec):
@@ -234,13 +234,13 @@ def _keywords(sample: Sample, observations: tuple[Observation, ...]) -> dict[str
 
 
 def _fields(segment: Segment) -> dict[str, str]:
-    """Return ``<segment>.<field>`` and, where it has several, ``<segment>.<field>.<component>``."""
+    """Return ``<segment>.<field>`` and, of its first repeat, ``<segment>.<field>.<component>``."""
     found: dict[str, str] = {}
     for number in range(1, len(segment.fields) + 1):
         if not segment.raw(number) or (segment.name == "MSH" and number < 3):
             continue
-        found[f"{segment.name}.{number}"] = segment.text(number)
         parts = segment.components(number)
+        found[f"{segment.name}.{number}"] = " ".join(filter(None, parts))
         for k, part in enumerate(parts if len(parts) > 1 else (), start=1):
             if part:
                 found[f"{segment.name}.{number}.{k}"] = part

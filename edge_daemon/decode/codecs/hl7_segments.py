@@ -178,9 +178,9 @@ def _blocks(data: bytes, lenient: Leniencies) -> Iterator[bytes]:
         if data[at : at + 1] == b"\r":
             at += 1
         else:
-            lenient.need("no_block_end", f"byte {at}: no CR after 0x1C")
+            lenient.need("without_block_end", f"byte {at}: no CR after 0x1C")
         while data[at : at + 1] == b"\n":
-            lenient.need("no_block_end", f"byte {at}: LF after the block")
+            lenient.need("without_block_end", f"byte {at}: LF after the block")
             at += 1
 
 
@@ -216,7 +216,7 @@ def _read(message: bytes, name: str, charset: str, errors: str, lenient: Lenienc
     if others[-1:] == [b""]:
         others.pop()
     else:
-        lenient.need("no_segment_end", f"{name}: the last segment does not end with CR")
+        lenient.need("without_segment_end", f"{name}: the last segment does not end with CR")
     builder = _Builder(header, lenient)
     for number, line in enumerate(others, start=2):
         where = f"{name}, segment {number}"
