@@ -12,8 +12,9 @@ from edge_daemon.classify.runtime import Classifier
 from edge_daemon.decode import decode, decode_raw
 from edge_daemon.decode.limits import Limits
 from edge_daemon.decode.registry import Registry
+from edge_daemon.decode.report import read_reports
 from edge_daemon.errors import Quarantine
-from edge_daemon.records import Classified, Decoded, RawCapture, SampleInfo
+from edge_daemon.records import Classified, Decoded, RawCapture, Reported, SampleInfo
 from edge_daemon.store.archive import read_archived
 from edge_daemon.tasks import dataset_note
 
@@ -63,7 +64,10 @@ class Analyst:
     def analyse(
         self, capture: RawCapture, *, profile_id: str | None = None, dataset: int = 1
     ) -> Iterator[Step]:
-        """Yield `Decoded`, then `Classified` unless the profile is decode-only.
+        """Yield what the analyzer reported, then what its cells say.
+
+        `Reported` for each sample of a profile with reports; `Decoded` where the capture holds
+        columns; `Classified` unless the profile is decode-only.
 
         Parameters
         ----------
@@ -88,8 +92,15 @@ class Analyst:
             else self._registry.get(profile_id)
         )
         extra = () if dataset == 1 else (dataset_note(dataset),)
+        if profile.reports:
+            for report, notes in read_reports(
+                capture.data, profile, name=capture.name, limits=self._limits
+            ):
+                yield Reported(profile.id, profile.sha256, report, notes)
         if not profile.classify:
-            yield self._decode_raw(capture, profile, dataset, extra)
+            decoded = self._decode_raw(capture, profile, dataset, extra)
+            if decoded.channels or not profile.reports:
+                yield decoded
             return
         batch = decode(
             capture.data, profile, name=capture.name, dataset=dataset, limits=self._limits
