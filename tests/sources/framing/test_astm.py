@@ -570,6 +570,24 @@ def test_one_damaged_byte_anywhere_costs_a_repeat_and_nothing_else(line):
             assert one.messages == [MESSAGE], (target, new)
 
 
+@pytest.mark.parametrize("lost", range(7))
+def test_a_lost_answer_costs_a_second_transfer_of_the_same_bytes(line, lost):
+    class Deaf(Sender):
+        heard = -1
+
+        def exchange(self, data: bytes) -> bytes:
+            self.heard += 1
+            answer = super().exchange(data)
+            return b"" if self.heard == lost else answer
+
+    one = line("astm")
+    sender = Deaf(one, lambda data: data)
+    assert not sender.send(MESSAGE)
+    assert sender.send(MESSAGE)
+    assert set(one.messages) == {MESSAGE}
+    assert len(one.messages) == (2 if lost == 6 else 1)
+
+
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1 << 32), rate=st.sampled_from([0.002, 0.01]))
 def test_a_noisy_line_loses_nothing_and_invents_nothing(line, seed, rate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import pytest
@@ -398,6 +399,39 @@ def test_a_message_behind_garbage_is_read(line, garbage, message):
     one.wait(31)
     assert one.messages == [message]
     assert one.wasted == len(garbage)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 1 << 32), rate=st.sampled_from([0.001, 0.01]))
+def test_a_noisy_line_with_answers_loses_nothing_and_invents_nothing(line, seed, rate):
+    """A sender that repeats what is refused or not answered, both ways over a bad line."""
+    chance = random.Random(seed)
+
+    def damage(data: bytes) -> bytes:
+        return b"".join(
+            chance.randbytes(chance.randrange(3)) if chance.random() < rate else b"%c" % byte
+            for byte in data
+        )
+
+    def acknowledged(one_packet: bytes) -> bool:
+        for _ in range(30):
+            before = len(one.actions)
+            one.feed(damage(one_packet))
+            one.wait(3)
+            told = b"".join(a.data for a in one.actions[before:] if isinstance(a, Reply))
+            if damage(told)[-1:] == b"\x06":
+                return True
+        return False
+
+    one, sequence, sent = line("packet", RUN), 0, []
+    for number in range(3):
+        message = bytes([number]) * 100
+        packets = packet_run(message, sequence=sequence, payload_size=40)
+        assert all(map(acknowledged, packets))
+        sequence += len(packets)
+        sent.append(message)
+        assert one.messages == sent
+    assert one.fragments == []
 
 
 def test_every_single_wrong_byte_is_noticed(line):
