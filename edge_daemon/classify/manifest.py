@@ -13,6 +13,7 @@ from edge_daemon.records import CANONICAL_CHANNELS, SPECIES
 
 STAGE1_CLASSES: Final = ("red_cell", "platelet", "other")
 STAGE2_CLASSES: Final = ("pure_rbc", "reticulocyte", "clumped_rbc")
+SPECIES_TRAITS: Final = 8
 BUNDLE_FILES: Final = ("stage1.onnx", "stage2.onnx", "golden.npz", "card.md")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
@@ -142,6 +143,38 @@ class Coincidence(_Table):
     uncertainty: RelativeSd = 0.1
 
 
+class Kind(_Table):
+    """Centre and precision of some traits of the runs of one kind."""
+
+    centre: list[Finite] = Field(min_length=1, max_length=64)
+    precision: list[list[Finite]]
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if {len(self.precision), *map(len, self.precision)} != {len(self.centre)}:
+            raise ValueError(f"precision is not {len(self.centre)} × {len(self.centre)}")
+        return self
+
+
+def _same_traits(kinds: dict[str, Kind], traits: int) -> None:
+    wrong = [name for name, kind in kinds.items() if len(kind.centre) != traits]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: expected {traits} traits")
+
+
+class Heights(_Table):
+    """``[habit.heights]``: where single red cells of each species stand in every detector."""
+
+    features: list[str] = Field(min_length=1, max_length=64)
+    limit: Positive
+    kinds: dict[str, Kind] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _same_traits(self.kinds, len(self.features))
+        return self
+
+
 class Habit(_Table):
     """``[habit]``: what runs of training were like (`edge_daemon.classify.outlier`)."""
 
@@ -150,6 +183,7 @@ class Habit(_Table):
     scale: list[Positive]
     precision: list[list[Finite]]
     limit: Positive
+    heights: Heights | None = None
 
     @model_validator(mode="after")
     def _square(self) -> Self:
@@ -160,20 +194,16 @@ class Habit(_Table):
         return self
 
 
-class Kind(_Table):
-    """``[species.kinds.NAME]``: centre and precision of the traits of one species."""
-
-    centre: list[Finite] = Field(min_length=8, max_length=8)
-    precision: list[Annotated[list[Finite], Field(min_length=8, max_length=8)]] = Field(
-        min_length=8, max_length=8
-    )
-
-
 class SpeciesHabits(_Table):
     """``[species]``: how species differ (`edge_daemon.classify.species`)."""
 
     limit: Positive
     kinds: dict[str, Kind] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _same_traits(self.kinds, SPECIES_TRAITS)
+        return self
 
 
 class FileEntry(_Table):

@@ -2,7 +2,8 @@
 
 A classifier calls any cell it is given. Whether the calls mean anything shows in the run as a
 whole: where its red-cell peak lies, how wide it is, how its channels go together, and how sure
-the calls are. Training keeps what is usual; a run far from it is not classified.
+the calls are. Training keeps what is usual; a run far from it is not classified. Detectors whose
+gain is wrong show closer by: red cells of each species stand in a fixed place in all of them.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.manifest import Habit
+from edge_daemon.classify.kinds import distances, learn_kinds
+from edge_daemon.classify.manifest import Habit, Heights
 from edge_daemon.errors import Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,10 +34,14 @@ SUMMARY_EVENTS: Final = 20_000
 GAIN_TOLERANCE: Final = 0.2
 """A detector may stand so far from where it stood in training, natural-log units; calls are made
 in units of the run's own peak and do not suffer."""
+HEIGHT_TOLERANCE: Final = 0.1
+"""The same against red cells of the same species, where a wrong gain shows."""
 MARGIN: Final = 1.3
 """A run may be so much further out than the furthest one of training."""
 MIN_RUNS: Final = 60
 """Training runs below which nothing is called unusual."""
+MIN_KIND_RUNS: Final = 10
+"""Training runs of a species below which it is not known where its red cells stand."""
 
 _DYE = "FL."
 _PEAK_HALF_WIDTH = 0.4  # natural-log units around the peak that hold single red cells
@@ -111,13 +117,17 @@ def _correlation(a: Floats, b: Floats) -> float:
     return float(np.arctanh(np.clip(np.corrcoef(ranks[0], ranks[1])[0, 1], -0.999, 0.999)))
 
 
-def learn_habit(summaries: Sequence[Mapping[str, float]]) -> Habit | None:
-    """Find centre, scales and precision of training runs.
+def learn_habit(
+    summaries: Sequence[Mapping[str, float]], species: Sequence[str | None]
+) -> Habit | None:
+    """Find centre, scales and precision of training runs, and where red cells of a species stand.
 
     Parameters
     ----------
     summaries
         `run_summary` of every training run.
+    species
+        Of every training run.
 
     Returns
     -------
@@ -131,8 +141,7 @@ def learn_habit(summaries: Sequence[Mapping[str, float]]) -> Habit | None:
     centre, scale, precision = _usual(table, names)
     # How far out a run may be is judged on runs that were not among those learnt from.
     furthest = 0.0
-    for fold in range(_FOLDS):
-        away = np.arange(len(table)) % _FOLDS == fold
+    for away in _folds(len(table)):
         found = _usual(table[~away], names)
         furthest = max(
             furthest, *(_distance(_scaled(row, *found[:2]), found[2]) for row in table[away])
@@ -143,6 +152,37 @@ def learn_habit(summaries: Sequence[Mapping[str, float]]) -> Habit | None:
         scale=scale.tolist(),
         precision=precision.tolist(),
         limit=round(MARGIN * furthest, 3),
+        heights=_learn_heights(summaries, species),
+    )
+
+
+def _folds(runs: int) -> Iterator[NDArray[np.bool_]]:
+    for fold in range(_FOLDS):
+        yield np.arange(runs) % _FOLDS == fold
+
+
+def _learn_heights(
+    summaries: Sequence[Mapping[str, float]], species: Sequence[str | None]
+) -> Heights | None:
+    features = [name for name in summaries[0] if name.startswith("peak ") and name.endswith(".H")]
+    known = {s for s in species if s is not None and species.count(s) >= MIN_KIND_RUNS}
+    rows = [
+        ([run[name] for name in features], of)
+        for run, of in zip(summaries, species, strict=True)
+        if of in known
+    ]
+    if not rows or not features:
+        return None
+    table, of = np.array([row for row, _ in rows]), np.array([name for _, name in rows])
+    doubt = HEIGHT_TOLERANCE**2 * np.eye(len(features))
+    furthest = 0.0
+    for away in _folds(len(table)):
+        kinds = learn_kinds(table[~away], of[~away].tolist(), doubt)
+        furthest = max(furthest, *(min(distances(row, kinds).values()) for row in table[away]))
+    return Heights(
+        features=features,
+        limit=round(MARGIN * math.sqrt(furthest), 3),
+        kinds=learn_kinds(table, of.tolist(), doubt),
     )
 
 
@@ -164,10 +204,14 @@ def _scaled(values: Real, centre: Real, scale: Real) -> Real:
     return scaled
 
 
-def strangeness(summary: Mapping[str, float], habit: Habit) -> tuple[float, str]:
+def strangeness(
+    summary: Mapping[str, float], habit: Habit, species: str | None = None
+) -> tuple[float, str]:
     """Mahalanobis distance of a run from those of training, over the largest admissible.
 
-    A feature that the run does not say, or that is no longer looked at, does not count.
+    A feature that the run does not say, or that is no longer looked at, does not count. Where red
+    cells of the run's species are known to stand, those of the run must stand near those of some
+    species: it need not be its own, which may have been entered wrong.
 
     Returns
     -------
@@ -178,7 +222,21 @@ def strangeness(summary: Mapping[str, float], habit: Habit) -> tuple[float, str]
     centre, scale, precision = (np.array(v) for v in (habit.centre, habit.scale, habit.precision))
     shares = _shares(_scaled(values, centre, scale), precision)
     ratio = math.sqrt(max(float(shares.sum()), 0.0)) / habit.limit
-    return ratio, habit.features[int(np.argmax(shares))]
+    found = ratio, habit.features[int(np.argmax(shares))]
+    if habit.heights is None or species not in habit.heights.kinds:
+        return found
+    return max(found, _detached(summary, habit.heights))
+
+
+def _detached(summary: Mapping[str, float], heights: Heights) -> tuple[float, str]:
+    """Distance to the red cells of the nearest species, and the detector furthest out."""
+    values = np.array([summary.get(name, np.nan) for name in heights.features])
+    apart = distances(values, heights.kinds)
+    nearest = heights.kinds[min(apart, key=lambda kind: apart[kind])]
+    offset = np.nan_to_num(values - np.array(nearest.centre))
+    shares = offset * (np.array(nearest.precision) @ offset)
+    ratio = math.sqrt(max(float(shares.sum()), 0.0)) / heights.limit
+    return ratio, heights.features[int(np.argmax(shares))]
 
 
 def _distance(z: Real, precision: Real) -> float:
@@ -212,7 +270,7 @@ def refuse_stranger(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> None:
     anchor = bundle.manifest.input.anchor
     peak = red_cell_peak(signals, bundle.channels, anchor)
     summary = run_summary(signals, bundle.channels, peak, calls.posterior, anchor)
-    ratio, feature = strangeness(summary, habit)
+    ratio, feature = strangeness(summary, habit, batch.sample.species)
     if ratio > 1.0:
         raise Quarantine(
             "not_classified",

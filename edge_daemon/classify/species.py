@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge_daemon.classify.manifest import Kind, SpeciesHabits
+from edge_daemon.classify.kinds import distances, learn_kinds
+from edge_daemon.classify.manifest import SPECIES_TRAITS, SpeciesHabits
 from edge_daemon.classify.tally import PLATELET, PURE
 from edge_daemon.records import SPECIES, Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -33,9 +34,6 @@ GAIN_SD: Final = 0.05
 """A detector's gain may have moved by so much since training, natural-log units (proposed)."""
 
 _HEIGHTS = ("LA.H", "HA.H", "EXT.H")
-_POOLED_RUNS = 30.0  # a species' covariance is shrunk to that of all as by so many runs
-_RIDGE = 1e-3
-_TRAITS = 8
 _OF_PLATELETS = 5  # first of the traits that are heights of platelets
 
 
@@ -94,42 +92,23 @@ def learn_species(traits: Sequence[Floats], species: Sequence[str | None]) -> Sp
     SpeciesHabits or None
         None with fewer than two species of `MIN_RUNS` runs.
     """
-    table, names = np.array(traits), np.array([s or "" for s in species])
-    kinds = [kind for kind in SPECIES if (names == kind).sum() >= MIN_RUNS]
-    if len(kinds) < 2:
+    names = [s or "" for s in species]
+    known = {kind for kind in SPECIES if names.count(kind) >= MIN_RUNS}
+    if len(known) < 2:
         return None
-    offsets, centres = {}, {}
-    for kind in kinds:
-        rows = table[names == kind]
-        known = np.isfinite(rows)
-        centre = np.array(
-            [
-                float(np.median(c[k])) if k.any() else 0.0
-                for c, k in zip(rows.T, known.T, strict=True)
-            ]
-        )
-        centres[kind] = np.round(centre, 5)
-        offsets[kind] = np.where(known, rows - centre, 0.0)
-    pooled = np.cov(np.concatenate(list(offsets.values())), rowvar=False)
-    pooled += _RIDGE * np.eye(len(pooled))
-    kinds_found: dict[str, Kind] = {}
-    for kind in kinds:
-        runs = len(offsets[kind])
-        own = np.cov(offsets[kind], rowvar=False)
-        mixed = (runs * own + _POOLED_RUNS * pooled) / (runs + _POOLED_RUNS)
-        precision = np.round(np.linalg.inv(mixed + _moved_gains()), 5)
-        kinds_found[kind] = Kind(centre=centres[kind].tolist(), precision=precision.tolist())
+    rows = [(run, name) for run, name in zip(traits, names, strict=True) if name in known]
+    table = np.array([run for run, _ in rows])
+    kinds = learn_kinds(table, [name for _, name in rows], _moved_gains())
     gaps = []
-    for row, name in zip(table, names.tolist(), strict=True):
-        if name in kinds_found:
-            distance = _distances(row, kinds_found)
-            gaps.append(distance[name] - min(distance.values()))
-    return SpeciesHabits(limit=round(max(MARGIN * max(gaps), 1.0), 3), kinds=kinds_found)
+    for run, name in rows:
+        distance = distances(run, kinds)
+        gaps.append(distance[name] - min(distance.values()))
+    return SpeciesHabits(limit=round(max(MARGIN * max(gaps), 1.0), 3), kinds=kinds)
 
 
 def _moved_gains() -> Floats:
     """Covariance that gains give the traits: a detector's moves red cells and platelets alike."""
-    moved = np.zeros((_TRAITS, _TRAITS))
+    moved = np.zeros((SPECIES_TRAITS, SPECIES_TRAITS))
     for height in range(len(_HEIGHTS)):
         both = [height, _OF_PLATELETS + height]
         moved[np.ix_(both, both)] = GAIN_SD**2
@@ -147,7 +126,7 @@ def suspect_species(batch: CellBatch, calls: CellCalls, habits: SpeciesHabits) -
     entered = batch.sample.species
     if entered not in habits.kinds:
         return None
-    distance = _distances(species_traits(batch, calls), habits.kinds)
+    distance = distances(species_traits(batch, calls), habits.kinds)
     closest = min(distance, key=lambda kind: distance[kind])
     if distance[entered] - distance[closest] <= habits.limit:
         return None
@@ -158,13 +137,3 @@ def suspect_species(batch: CellBatch, calls: CellCalls, habits: SpeciesHabits) -
         f"species, most like {closest}",
         "check that sample and patient belong together and the species entered; correct and replay",
     )
-
-
-def _distances(traits: Floats, kinds: Mapping[str, Kind]) -> dict[str, float]:
-    """Squared Mahalanobis distances; what is not known does not count."""
-    found = {}
-    for name, kind in kinds.items():
-        offset = traits - np.array(kind.centre)
-        offset = np.where(np.isfinite(offset), offset, 0.0)
-        found[name] = float(offset @ np.array(kind.precision) @ offset)
-    return found

@@ -38,4 +38,4 @@ def learn_habits(
         summaries.append(run_summary(batch.signals, bundle.channels, peak, calls.posterior, anchor))
         traits.append(species_traits(batch, calls))
         species.append(batch.sample.species)
-    return learn_habit(summaries), learn_species(traits, species)
+    return learn_habit(summaries, species), learn_species(traits, species)

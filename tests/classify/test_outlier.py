@@ -44,7 +44,7 @@ def ordinary(make_cells):
 
 @pytest.fixture(scope="module")
 def habit(summary_of, ordinary):
-    return learn_habit([summary_of(ordinary(seed)) for seed in range(90)])
+    return learn_habit([summary_of(ordinary(seed)) for seed in range(90)], ["dog"] * 90)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_bundle_that_kept_no_habit_refuses_nothing(bundle, ordinary):
 
 def test_a_handful_of_runs_does_not_show_what_is_usual(summary_of, ordinary):
     one = summary_of(ordinary(1))
-    assert learn_habit([one] * (MIN_RUNS - 1)) is None
+    assert learn_habit([one] * (MIN_RUNS - 1), ["dog"] * (MIN_RUNS - 1)) is None
 
 
 def test_too_few_small_events_say_nothing(summary_of, make_cells):
@@ -129,3 +129,44 @@ def test_a_habit_with_a_feature_no_longer_looked_at_leaves_it_out(habit, summary
         ratio, _ = strangeness(rest, habit)
         assert ratio == pytest.approx(expected, rel=1e-6)
         assert ratio <= strangeness(summary, habit)[0] + 1e-9
+
+
+def with_gains(batch, gains):
+    signals = batch.signals.copy()
+    for detector, gain in gains.items():
+        for feature in "HA":
+            signals[:, batch.channels.index(f"{detector}.{feature}")] *= gain
+    return replace(batch, signals=signals)
+
+
+@pytest.fixture(scope="module")
+def mixed(summary_of, make_cells):
+    """Habit of dogs and of goats, whose cells are a third as large, the gain common to all."""
+    summaries, species = [], []
+    for seed in range(80):
+        kind, size = (("dog", 1.0), ("goat", 0.33))[seed % 2]
+        gain = size * float(np.exp(0.02 * np.random.default_rng(seed).standard_normal()))
+        batch, _ = make_cells(COUNTS, seed=seed, gain=gain, species=kind)
+        summaries.append(summary_of(batch))
+        species.append(kind)
+    return learn_habit(summaries, species)
+
+
+def test_a_detector_whose_gain_is_wrong_is_seen_among_cells_of_one_species(
+    mixed, summary_of, make_cells
+):
+    """Between a dog's and a goat's height in one detector, a dog's in the others."""
+    batch, _ = make_cells(COUNTS, seed=900)
+    right = summary_of(batch)
+    wrong = summary_of(with_gains(batch, {"LA": 0.57}))
+    assert strangeness(right, mixed, "dog")[0] < 1.0
+    ratio, feature = strangeness(wrong, mixed, "dog")
+    assert ratio > 1.0
+    assert feature == "peak LA.H"
+    assert strangeness(wrong, mixed, None)[0] < 1.0
+    assert strangeness(summary_of(with_gains(batch, {"LA": 0.9})), mixed, "dog")[0] < 1.0
+
+
+def test_a_species_entered_wrong_is_no_wrong_gain(mixed, summary_of, make_cells):
+    goat = summary_of(make_cells(COUNTS, seed=901, gain=0.33)[0])
+    assert strangeness(goat, mixed, "dog")[0] < 1.0
