@@ -14,6 +14,7 @@ SECTIONS = {
         "results": Entry("results:results", "List results, newest first."),
         "show": Entry("results:show", "Show one result in full."),
         "reports": Entry("reports:reports", "List what the analyzers themselves reported."),
+        "agreement": Entry("agreement:agreement", "Compare our values with the analyzer's own."),
         "export": Entry("results:export", "Write results as CSV or JSON Lines."),
         "explain": Entry("explain:explain", "Say which signals made the calls of a run."),
         "quarantine": Entry("results:quarantine", "List what could not be used, and why."),

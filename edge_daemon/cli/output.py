@@ -144,7 +144,10 @@ def signed(code: str, value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """Show a signed percentage with one decimal; empty when unknown."""
-    return f"{value:+.1f} %" if value is not None and math.isfinite(value) else ""
+    if value is None or not math.isfinite(value):
+        return ""
+    text = f"{value:+.1f}"
+    return "0.0 %" if float(text) == 0 else f"{text} %"
 
 
 def interval(code: str, low: float | None, high: float | None) -> str:

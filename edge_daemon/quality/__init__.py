@@ -1,0 +1,1 @@
+"""Statistics of method comparison and of drift; pure, on arrays of numbers."""
