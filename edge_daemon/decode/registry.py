@@ -210,8 +210,8 @@ class Registry:
                 "no_profile",
                 f"{name}: no profile describes this instrument: "
                 f"{' or '.join(sorted(described)) or 'a format that no profile classifies'}",
-                action="Add a profile for this instrument; `edge-daemon profile decode` shows the "
-                "file's columns.",
+                action="Add a profile for this instrument: `edge-daemon profile new` drafts one from "
+                "this file.",
             )
         found = known[near[0].id]
         keywords = dict.fromkeys(key for profile in near for key in profile.firmware_keywords)

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from edge_daemon.analysis import Analyst
-from edge_daemon.decode.kit import sample_path
+from edge_daemon.decode.kit import read_sample
 from edge_daemon.records import Classified, Decoded, RawCapture, Reported
 from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.tasks import Plan
@@ -19,10 +19,9 @@ def analyst():
 
 
 def steps(analyst, profile):
-    path = sample_path(profiles_dir() / f"{profile}.toml")
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    return list(analyst.analyse(RawCapture("i", "s", path.name, digest, data)))
+    sample = read_sample(profiles_dir() / f"{profile}.toml")
+    digest = hashlib.sha256(sample.data).hexdigest()
+    return list(analyst.analyse(RawCapture("i", "s", sample.name, digest, sample.data)))
 
 
 def test_cells_are_decoded_then_classified(analyst):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from edge_daemon.decode.draft.fcs import propose_fcs
+from edge_daemon.decode.draft.message import propose_message
 from edge_daemon.decode.draft.render import Identity, Proposal, render
 from edge_daemon.errors import Quarantine
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Identity", "Proposal", "propose", "render"]
 
-_PROPOSERS: Final[tuple[Callable[[bytes, str], Proposal | None], ...]] = (propose_fcs,)
+_PROPOSERS: Final[tuple[Callable[[bytes, str], Proposal | None], ...]] = (
+    propose_fcs,
+    propose_message,
+)
 """In order; the first that knows the format answers."""
 
 

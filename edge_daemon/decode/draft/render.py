@@ -51,6 +51,15 @@ class ProposedChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposedValue:
+    """A value of the analyzer's report, and the measurement its name suggests."""
+
+    code: str | None
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """What was read off one capture.
 
@@ -72,8 +81,8 @@ class Proposal:
         Field of the sample's description → keyword that seems to hold it.
     questions
         What only a person can decide, one sentence each.
-    reports
-        The capture holds the analyzer's own results.
+    reported
+        Values of the analyzer's own report; empty where the capture holds cells.
     """
 
     codec: str
@@ -84,17 +93,18 @@ class Proposal:
     channels: tuple[ProposedChannel, ...]
     metadata: Mapping[str, str]
     questions: tuple[str, ...]
-    reports: bool = False
+    reported: tuple[ProposedValue, ...] = ()
 
 
 def render(proposal: Proposal, identity: Identity) -> str:
-    """Return the TOML of a profile that decodes and does not classify.
+    """Return the TOML of a profile that only decodes.
 
-    The sections that would make it classify follow in comments.
+    The sections that would make it classify or report follow in comments.
     """
+    switch = "reports" if proposal.reported else "classify"
     lines = [
         f"# Drafted from one capture ({proposal.format}). It only decodes: see what is to be",
-        "# decided below, then set classify = true and take the marked sections into force.",
+        f"# decided below, then set {switch} = true and take the marked sections into force.",
         "schema = 1",
         "",
         "[profile]",
@@ -123,6 +133,7 @@ def render(proposal: Proposal, identity: Identity) -> str:
         "# What follows is proposed, not in force.",
         *_commented(_match(proposal)),
         *_commented(_channels(proposal.channels)),
+        *_commented(_reported(proposal.reported)),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -150,6 +161,16 @@ def _channels(channels: Iterable[ProposedChannel]) -> Iterable[str]:
         yield f'scale = "{channel.scale}"'
         yield "gain = 1.0"
         yield 'unit = "1"'
+
+
+def _reported(values: Iterable[ProposedValue]) -> Iterable[str]:
+    for value in values:
+        yield ""
+        yield "[[reported]]"
+        yield f'code = "{value.code}"'
+        yield f"name = {quote(value.name)}"
+        if value.unit:
+            yield f"# written here in {value.unit}"
 
 
 def _commented(lines: Iterable[str]) -> Iterable[str]:

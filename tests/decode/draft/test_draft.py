@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_daemon.decode import decode_raw, load_profile
+from edge_daemon.decode import Registry, decode_raw, load_profile
 from edge_daemon.decode.draft import Identity, propose, render
 from edge_daemon.decode.draft.channels import suggest, unambiguous
 from edge_daemon.decode.draft.render import quote
+from edge_daemon.decode.kit import read_sample
+from edge_daemon.decode.report import read_reports
 from edge_daemon.errors import Quarantine
+from edge_daemon.resources import profiles_dir
 
 IDENTITY = Identity("acme", "cell9", "1.0", "Acme Cell 9")
 
@@ -52,6 +55,40 @@ def test_the_commented_part_becomes_a_classifying_profile(tmp_path):
     assert named["AXL-TOF"] == "EXT.W"
     assert named["RNA-P"] == "FL.H"
     assert named["TIME"] == "?"
+
+
+def in_force(text, *changes):
+    """What a person makes of a draft: the proposed sections without their comment signs."""
+    head, proposed = text.split("# What follows is proposed, not in force.\n")
+    for old, new in changes:
+        assert old in head
+        head = head.replace(old, new)
+    return head + "\n".join(line.removeprefix("#").strip() for line in proposed.splitlines())
+
+
+@pytest.mark.parametrize("shipped", ["urit_5160/hl7-2.3.1", "sysmex_xn550/00-24"])
+def test_a_message_becomes_a_reporting_profile(shipped, tmp_path):
+    sample = read_sample(profiles_dir() / f"{shipped}.toml")
+    data = sample.data
+    firmware = shipped.split("/")[1].removeprefix("hl7-")
+    identity = Identity("acme", "cell9", firmware, "Acme Cell 9")
+    path = tmp_path / "acme_cell9" / f"{firmware}.toml"
+    path.parent.mkdir()
+    draft = render(propose(data, sample.name), identity)
+    path.write_text(in_force(draft, ("classify = false", "classify = false\nreports = true")))
+    profile = load_profile(path)
+    ((report, _),) = read_reports(data, profile)
+    assert {"RBC", "HGB", "PLT", "MCV"} <= {value.code for value in report.values}
+    assert report.sample.sample_id
+    assert Registry({profile.id: profile}).match(data, "x").id == profile.id
+
+
+def test_every_real_message_gets_a_draft(corpus, tmp_path):
+    names = ["astm/sysmex_xn550.astm", "astm/yumizen_h500_blood_framed.astm"]
+    for name in [*names, "hl7/urit5160_canine.hl7", "hl7/openelis_sysmex_xn_synthetic.hl7"]:
+        data = (corpus / name).read_bytes()
+        assert not drafted(data, name, tmp_path).classify
+        assert len(propose(data, name).reported) > 5
 
 
 @pytest.mark.parametrize(
