@@ -20,6 +20,7 @@ from edge_daemon.decode import decode, decode_raw
 from edge_daemon.decode.profile import load_profile
 from edge_daemon.decode.report import read_reports
 from edge_daemon.errors import EdgeError
+from edge_daemon.parts import PartNames, join, missing_part
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,36 +50,48 @@ class Sample:
 def read_sample(profile_path: Path) -> Sample:
     """Read the capture beside a profile.
 
-    Raises
-    ------
-    EdgeError
-        When there is none, or more than one.
-    """
-    path = sample_path(profile_path)
-    name = path.name.removeprefix(_prefix(profile_path))
-    return Sample(name if "." in name else f"sample.{name}", path.read_bytes())
-
-
-def sample_path(profile_path: Path) -> Path:
-    """Return where the capture beside a profile lies.
+    Where the profile knows runs in several files (``[source] parts``), the sample may be the
+    files of one run; they are joined as the folder source does it.
 
     Raises
     ------
     EdgeError
         When there is none, or more than one.
     """
-    prefix = _prefix(profile_path)
+    prefix = f"{profile_path.stem}.sample."
+    found = {path.name.removeprefix(prefix): path for path in _sample_paths(profile_path)}
+    if len(found) > 1:
+        found = _in_order(profile_path, found)
+    name = next(iter(found))
+    data = join([(part, path.read_bytes()) for part, path in found.items()])
+    return Sample(name if "." in name else f"sample.{name}", data)
+
+
+def _in_order(profile_path: Path, found: dict[str, Path]) -> dict[str, Path]:
+    """Sort the parts of one run; anything else is more than one sample."""
+    pattern = load_profile(profile_path).source.parts
+    names = PartNames([] if pattern is None else [pattern])
+    parts = {name: part for name in found if (part := names.of(name)) is not None}
+    complete = len(parts) == len(found) and missing_part(list(parts.values())) is None
+    if not complete or len({part.run for part in parts.values()}) > 1:
+        raise _not_one(profile_path, len(found))
+    return {name: found[name] for name in sorted(parts, key=lambda name: parts[name].number)}
+
+
+def _sample_paths(profile_path: Path) -> list[Path]:
+    prefix = f"{profile_path.stem}.sample."
     found = sorted(p for p in profile_path.parent.iterdir() if p.name.startswith(prefix))
-    if len(found) != 1:
-        raise EdgeError(
-            f"{profile_path.parent}: expected one file named {prefix}*, found {len(found)}",
-            action="Put one capture of that instrument and firmware beside the profile.",
-        )
-    return found[0]
+    if not found:
+        raise _not_one(profile_path, 0)
+    return found
 
 
-def _prefix(profile_path: Path) -> str:
-    return f"{profile_path.stem}.sample."
+def _not_one(profile_path: Path, found: int) -> EdgeError:
+    return EdgeError(
+        f"{profile_path.parent}: expected one file named {profile_path.stem}.sample.*, "
+        f"found {found}",
+        action="Put one capture of that instrument and firmware beside the profile.",
+    )
 
 
 def needs_sample(profile: Profile) -> bool:

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from edge_daemon.decode.kit import differences, read_sample, sample_path, write_expected
+from edge_daemon.decode.kit import differences, read_sample, write_expected
 from edge_daemon.errors import EdgeError
+from edge_daemon.parts import split
 
 
 def test_expected_arrays(write_profile, capture):
@@ -34,14 +35,14 @@ def test_exactly_one_sample(write_profile, capture):
     for extension in ("fcs", "lmd"):
         path.with_name(f"1.0.sample.{extension}").write_bytes(capture())
     with pytest.raises(EdgeError, match="found 2"):
-        sample_path(path)
+        read_sample(path)
 
 
 def test_a_sample_may_keep_the_name_that_the_analyzer_gave_it(write_profile, capture):
     path = write_profile()
     path.with_name("1.0.sample.[X-1][S 7].fcs").write_bytes(capture())
     assert read_sample(path).name == "[X-1][S 7].fcs"
-    sample_path(path).rename(path.with_name("1.0.sample.fcs"))
+    path.with_name("1.0.sample.[X-1][S 7].fcs").rename(path.with_name("1.0.sample.fcs"))
     assert read_sample(path).name == "sample.fcs"
 
 
@@ -63,3 +64,17 @@ def test_differences_are_named(write_profile, capture):
     target.write_bytes(b"PK\x03\x04")
     with pytest.raises(EdgeError, match=r"cannot be read.*"):
         differences(path)
+
+
+def test_the_files_of_one_run_are_one_sample(write_profile, capture):
+    parts = r"""patterns = ["*.fcs"]
+parts = 'X(?P<PART>\(\d\))?\.fcs'"""
+    path = write_profile(replace=[('patterns = ["*.fcs"]', parts)])
+    for name in ("X.fcs", "X(1).fcs"):
+        path.with_name(f"1.0.sample.{name}").write_bytes(name.encode())
+    sample = read_sample(path)
+    assert sample.name == "X.fcs"
+    assert split(sample.data) == [("X.fcs", b"X.fcs"), ("X(1).fcs", b"X(1).fcs")]
+    path.with_name("1.0.sample.X(1).fcs").rename(path.with_name("1.0.sample.X(2).fcs"))
+    with pytest.raises(EdgeError, match="found 2"):
+        read_sample(path)

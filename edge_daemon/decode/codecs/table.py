@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "delimited table"
 
-_BLOCK: Final = 1 << 20
+_BLOCK: Final = 1 << 19
 _LINE_FEED: Final = b"\n"
 _FIRST_ROW: Final = 1 << 17  # bytes in which the first row with an event ends
 
@@ -221,8 +221,8 @@ class _Part:
     def _events(self, grid: Grid, columns: NDArray[np.intp], tally: _Tally, line: int) -> Grid:
         """Leave out the rows that are no events, and trim the fields of the others."""
         dialect = self.layout.dialect
-        if dialect.trailing and len(grid.begins):
-            tally.found["trailing_delimiter"] = "every row ends with a delimiter"
+        if grid.trailing:
+            tally.found["trailing_delimiter"] = f"{self._label}rows end with a delimiter"
         tally.rows += len(grid.begins)
         for name, value in self.layout.keep.items():
             if name in self.header.names:

@@ -6,7 +6,7 @@ error that names its line and column.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -60,7 +60,7 @@ class Dialect:
     blank_rows
         Empty rows are passed over.
     trailing
-        Every row ends with a delimiter.
+        Rows may end with a delimiter.
     """
 
     delimiter: int
@@ -84,17 +84,20 @@ class Grid:
         Bytes of complete rows; what follows belongs to the next block.
     blank
         Empty rows that were passed over.
+    trailing
+        Rows that end with a delimiter.
     """
 
     text: Text
     begins: Places
     ends: Places
     consumed: int
-    blank: int
+    blank: int = 0
+    trailing: int = 0
 
     def rows(self, kept: Mask) -> Grid:
         """Return a grid of these rows only."""
-        return Grid(self.text, self.begins[kept], self.ends[kept], self.consumed, self.blank)
+        return replace(self, begins=self.begins[kept], ends=self.ends[kept])
 
     def field(self, row: int, column: int) -> bytes:
         """Return one field as written."""
@@ -126,7 +129,7 @@ def locate(block: bytes, columns: int, dialect: Dialect) -> Grid:
     at = np.flatnonzero(marks)
     breaks = np.flatnonzero(text[at] == _LINE_FEED)
     if not len(breaks):
-        return Grid(text, np.empty((0, columns), np.intp), np.empty((0, columns), np.intp), 0, 0)
+        return Grid(text, np.empty((0, columns), np.intp), np.empty((0, columns), np.intp), 0)
     stops = at[breaks]
     starts = np.concatenate(([0], stops[:-1] + 1))
     counts = np.diff(breaks, prepend=-1)
@@ -134,23 +137,32 @@ def locate(block: bytes, columns: int, dialect: Dialect) -> Grid:
     passed = blank if dialect.blank_rows else np.zeros_like(blank)
     if dialect.comment:
         passed = passed | _begins_with(text, starts, stops, dialect.comment)
-    fields = columns + dialect.trailing
-    wrong = np.flatnonzero((counts != fields) & ~passed)
+    longer = np.flatnonzero((counts == columns + 1) & ~passed & dialect.trailing)
+    ends_empty = _is_empty(text, at[breaks[longer] - 1] + 1, stops[longer])
+    longer = longer[ends_empty]
+    right = counts == columns
+    right[longer] = True
+    wrong = np.flatnonzero(~(right | passed))
     if len(wrong):
-        raise _wrong_row(starts, counts, blank, int(wrong[0]), fields)
-    ends = at[: breaks[-1] + 1][np.repeat(~passed, counts)].reshape(-1, fields)
+        raise _wrong_row(starts, counts, blank, int(wrong[0]), columns)
+    kept = np.repeat(~passed, counts)
+    kept[breaks[longer]] = False  # the field before it is the last one
+    ends = at[: len(kept)][kept].reshape(-1, columns)
     begins = np.empty_like(ends)
     begins[:, 0] = starts[~passed]
     begins[:, 1:] = ends[:, :-1] + 1
     ends[:, -1] -= _ends_with_return(text, begins[:, -1], ends[:, -1])
-    if dialect.trailing:
-        begins, ends = _without_last(begins, ends)
-    return Grid(text, begins, ends, int(stops[-1]) + 1, int(np.count_nonzero(passed & blank)))
+    passed_blank = int(np.count_nonzero(passed & blank))
+    return Grid(text, begins, ends, int(stops[-1]) + 1, passed_blank, len(longer))
 
 
 def _blank(text: Text, starts: Places, stops: Places, counts: Places) -> Mask:
-    size = stops - starts - _ends_with_return(text, starts, stops)
-    empty: Mask = (size == 0) & (counts == 1)
+    blank: Mask = _is_empty(text, starts, stops) & (counts == 1)
+    return blank
+
+
+def _is_empty(text: Text, begins: Places, ends: Places) -> Mask:
+    empty: Mask = ends - begins == _ends_with_return(text, begins, ends)
     return empty
 
 
@@ -171,14 +183,6 @@ def _wrong_row(starts: Places, counts: Places, blank: Mask, row: int, fields: in
     return FieldError(starts[row], f"expected {fields} fields, found {found}")
 
 
-def _without_last(begins: Places, ends: Places) -> tuple[Places, Places]:
-    """Take off the empty field behind the last delimiter."""
-    filled = np.flatnonzero(begins[:, -1] != ends[:, -1])
-    if len(filled):
-        raise FieldError(begins[filled[0], -1], "expected nothing behind the last delimiter")
-    return begins[:, :-1], ends[:, :-1]
-
-
 def trimmed(grid: Grid, columns: Places, quote: int | None) -> Grid:
     """Return the named columns without blanks and quotes around their fields."""
     text = grid.text
@@ -189,7 +193,7 @@ def trimmed(grid: Grid, columns: Places, quote: int | None) -> Grid:
             last = np.maximum(ends - 1, 0)
             quoted = (ends - begins >= 2) & (text[begins] == quote) & (text[last] == quote)
             begins, ends = begins + quoted, ends - quoted
-    return Grid(text, begins, ends, grid.consumed, grid.blank)
+    return replace(grid, begins=begins, ends=ends)
 
 
 def _without_blanks(text: Text, begins: Places, ends: Places) -> tuple[Places, Places]:
