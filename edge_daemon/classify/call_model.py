@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.priors import _CERTAIN, reestimate
+from edge_daemon.classify.priors import SETTLED, reestimate
 from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR, adapt_stage1
 from edge_daemon.classify.session import StageSession
 from edge_daemon.classify.strata import Strata
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.records import CellBatch, CellCalls
 
-CERTAIN: Final = 1e-6
+LEAST: Final = 1e-6
 """Probabilities are taken as at least this: odds beyond a million to one are all "certain"."""
 
 MAX_DIFFERING: Final = 1e-3
@@ -124,11 +124,11 @@ class CallModel:
         return posterior
 
     def log_odds(self, signals: NDArray[np.float32], code: int) -> NDArray[np.float64]:
-        """Natural logarithm of p / (1 - p) of one class, within ±log(1 / `CERTAIN`)."""
+        """Natural logarithm of p / (1 - p) of one class, within ±log(1 / `LEAST`)."""
         posterior = self.posterior(signals)
         others = np.delete(posterior, code, axis=1).sum(axis=1)
-        odds: NDArray[np.float64] = np.log(np.maximum(posterior[:, code], CERTAIN)) - np.log(
-            np.maximum(others, CERTAIN)
+        odds: NDArray[np.float64] = np.log(np.maximum(posterior[:, code], LEAST)) - np.log(
+            np.maximum(others, LEAST)
         )
         return odds
 
@@ -143,7 +143,7 @@ class CallModel:
 def _weigh(posterior: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shift single cells to the run's class frequencies exactly as `reestimate` shifted the run."""
     result = posterior.astype(np.float64)
-    open_rows = posterior.max(axis=1) < _CERTAIN
+    open_rows = posterior.max(axis=1) < SETTLED
     result[open_rows] *= weights if weights.ndim == 1 else weights[open_rows]
     result /= result.sum(axis=1, keepdims=True)
     return result

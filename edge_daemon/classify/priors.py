@@ -32,9 +32,11 @@ chases errors of the model.
 MAX_FALL: Final = 1000.0
 """How much rarer: ruminants have practically no reticulocytes."""
 
+SETTLED: Final = 0.9999
+"""Posterior from which no admissible shift moves an event noticeably: it stays as it is."""
+
 _ITERATIONS = 60
 _TOLERANCE = 1e-6
-_CERTAIN = 0.9999  # above this, no admissible shift moves an event's mass noticeably
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ def reestimate(
     events = len(posterior)
     if events == 0:
         return posterior, training_priors
-    open_rows = np.flatnonzero(posterior.max(axis=1) < _CERTAIN)
+    open_rows = np.flatnonzero(posterior.max(axis=1) < SETTLED)
     # One contiguous row a class: the inner loop then runs over events, not over three classes.
     uncertain = np.ascontiguousarray(posterior[open_rows].T)
     settled = posterior.sum(axis=0, dtype=np.float64) - uncertain.sum(axis=1, dtype=np.float64)
