@@ -81,7 +81,7 @@ class PacketFramer:
         self._position = 0
 
     def _tick(self, now: float) -> None:
-        if self._open and now >= self._now + self._options.gap_s:
+        if now >= self._now + self._options.gap_s:
             self._give_up_open()
         self._waste.tick(now, self._actions)
         self._actions += self._run.tick(now)

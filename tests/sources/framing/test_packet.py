@@ -228,6 +228,15 @@ def test_good_and_damaged_packets_are_answered(line):
     assert one.feed(good) == [Discard("checksum", len(good)), Discard("repeated", len(good)), ACK]
 
 
+def test_behind_a_pause_a_damaged_packet_is_refused_again(line):
+    one = line("packet", {**SINGLE, "refuse": "15"})
+    good = packet(1, 1, b"text")
+    one.feed(good.replace(b"text", b"te xt"))
+    one.wait(3)
+    assert one.feed(good.replace(b"text", b"tixt")) == [Reply(b"\x15")]
+    assert one.replies == b"\x15" * 2
+
+
 def test_a_false_packet_in_garbage_is_not_answered(line):
     """The refusal would be taken for the answer to the good packet behind it."""
     one = line("packet", {**SINGLE, "acknowledge": "06", "refuse": "15"})
@@ -423,7 +432,8 @@ def test_a_noisy_line_with_answers_loses_nothing_and_invents_nothing(line, seed,
                 return True
         return False
 
-    one, sequence, sent = line("packet", RUN), 0, []
+    # With bad luck one packet takes longer than a message may rest.
+    one, sequence, sent = line("packet", {**RUN, "silence_s": 600.0}), 0, []
     for number in range(3):
         message = bytes([number]) * 100
         packets = packet_run(message, sequence=sequence, payload_size=40)
