@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from edge_daemon.errors import EdgeError, Quarantine, Retryable
+from edge_daemon.parts import join
 from edge_daemon.records import RawCapture
 from edge_daemon.sources.directory import (
     ChangedError,
     Root,
     RootLostError,
-    check_regular,
-    check_size,
     label,
     observation,
     wanted,
 )
-from edge_daemon.sources.stability import Observation, Tracker, Verdict
+from edge_daemon.sources.entries import Entry, Grouping
+from edge_daemon.sources.stability import Tracker, Verdict
 from edge_daemon.sources.watch import Watch
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class FolderSpec:
     ----------
     max_bytes
         Larger files are refused unread.
+    parts
+        Patterns of names of runs in several files (`edge_daemon.parts.PartNames`).
     """
 
     name: str
@@ -63,6 +65,7 @@ class FolderSpec:
     rescan_s: float
     poll: bool
     max_bytes: int
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ class FolderSource:
         self._clock = clock
         self._rescan_s = min(spec.rescan_s, _SHARE_RESCAN_S) if spec.poll else spec.rescan_s
         self._tracker = Tracker(spec.settle_s, spec.stall_s)
+        self._grouping = Grouping(spec.parts)
         self._watch = Watch(spec.path, self.hint, recursive=spec.recursive)
         self._root: tuple[int, int] | None = None
         self._finished: set[int] = set()
@@ -225,75 +229,84 @@ class FolderSource:
             hinted, self._hints = self._hints, {}
             everything, self._look_at_all = self._look_at_all, False
         for name in hinted:
-            self._tracker.touched(name)
+            self._tracker.touched(self._grouping.key(name))
+        everything = everything or not all(map(self._grouping.knows, hinted))
         if everything or now >= self._next_scan:
             self._scan(root, now)
-        for name in (*hinted, *self._tracker.due(now, _FILES_PER_STEP)):
+        keys = dict.fromkeys(map(self._grouping.key, hinted))
+        for key in (*keys, *self._tracker.due(now, _FILES_PER_STEP)):
             if self._stop.is_set():
                 return
-            if (status := root.status(name)) is None:
-                self._tracker.forget(name)
+            if (entry := self._entry(root, key)) is None:
+                self._tracker.forget(key)
             else:
-                self._consider(root, name, status, now)
+                self._consider(root, entry, now)
+
+    def _entry(self, root: Root, key: str) -> Entry | None:
+        """Look at the files of one entry; None if one of them is gone."""
+        found = []
+        for name in self._grouping.files(key):
+            if (status := root.status(name)) is None:
+                return None
+            found.append((name, status))
+        return self._grouping.again(key, found)
 
     def _scan(self, root: Root, now: float) -> None:
         """Compare the whole folder with what is known; memory stays bounded by the folder."""
         present = set()
-        finished = set()
+        finished: set[int] = set()
         fresh = []
-        for name, status in root.scan(self.spec.patterns, recursive=self.spec.recursive):
-            if (key := _key(name, status)) in self._finished:
-                finished.add(key)
-            else:
-                present.add(name)
-                fresh.append((status.st_mtime_ns, name, status))
+        found = root.scan(self.spec.patterns, recursive=self.spec.recursive)
+        for entry in self._grouping.entries(found):
+            finished |= entry.keys & self._finished
+            if not entry.keys <= self._finished:
+                present.add(entry.key)
+                fresh.append(entry)
         self._finished = finished
         self._tracker.retain(present)
         self._next_scan = now + self._rescan_s
-        for _, name, status in sorted(fresh, key=lambda item: item[:2]):
-            self._consider(root, name, status, now)
+        for entry in sorted(fresh, key=lambda entry: (entry.modified_ns, entry.name)):
+            self._consider(root, entry, now)
 
-    def _consider(self, root: Root, name: str, status: os.stat_result, now: float) -> None:
-        """Decide about one file; deal with it if it is ready, refused or stalled."""
-        if (key := _key(name, status)) in self._finished:
+    def _consider(self, root: Root, entry: Entry, now: float) -> None:
+        """Decide about one entry; deal with it if it is ready, refused or stalled."""
+        if entry.keys <= self._finished:
             return
-        seen = observation(status)
-        reader = _Reader(root, name, seen, self)
+        reader = _Reader(root, entry, self)
         try:
-            check_regular(name, status)
-            check_size(name, status.st_size, self.spec.max_bytes)
-            verdict = self._tracker.observe(name, seen, now, reader.complete)
+            entry.check(self.spec.max_bytes)
+            verdict = self._tracker.observe(entry.key, entry.seen, now, reader.complete)
             if verdict is Verdict.STALLED:
                 raise reader.stalled()
         except ChangedError:
-            self._tracker.touched(name)
+            self._tracker.touched(entry.key)
         except FileNotFoundError:
-            self._tracker.forget(name)
+            self._tracker.forget(entry.key)
         except Quarantine as refusal:
-            self._handlers.refuse(self.spec.name, label(name), refusal, reader.capture)
-            self._tracker.forget(name)
-            self._finished.add(key)
+            self._handlers.refuse(self.spec.name, label(entry.name), refusal, reader.capture)
+            self._tracker.forget(entry.key)
+            self._finished |= entry.keys
         else:
             if verdict is Verdict.READY and reader.capture is not None:
                 self._handlers.accept(reader.capture)
-                self._finished.add(key)
+                self._finished |= entry.keys
 
 
 class _Reader:
-    """Reads one settled file and asks the format whether it is whole."""
+    """Reads one settled entry and asks the format whether it is whole."""
 
-    def __init__(self, root: Root, name: str, seen: Observation, source: FolderSource) -> None:
+    def __init__(self, root: Root, entry: Entry, source: FolderSource) -> None:
         self._root = root
-        self._name = name
-        self._seen = seen
+        self._entry = entry
         self._source = source
         self._trouble = ""
         self.capture: RawCapture | None = None
 
     def complete(self) -> bool:
         spec = self._source.spec
+        name = label(self._entry.name)
         try:
-            data = self._root.read(self._name, self._seen, spec.max_bytes)
+            data = join([self._read(file, status) for file, status in self._entry.files])
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -301,24 +314,33 @@ class _Reader:
             self._trouble = f"cannot be read: {error.strerror}"
             return False
         digest = hashlib.sha256(data).hexdigest()
-        self.capture = RawCapture(spec.instrument, spec.name, label(self._name), digest, data)
+        self.capture = RawCapture(spec.instrument, spec.name, name, digest, data)
+        if self._entry.missing is not None:
+            return False
         return self._source._handlers.complete(data)  # noqa: SLF001 - one class in two parts
 
+    def _read(self, name: str, status: os.stat_result) -> tuple[str, bytes]:
+        data = self._root.read(name, observation(status), self._source.spec.max_bytes)
+        return label(name), data
+
     def stalled(self) -> Quarantine:
+        name, stall_s = label(self._entry.name), self._source.spec.stall_s
         if self._trouble:
             return Quarantine(
                 "refused",
-                f"{label(self._name)} {self._trouble}",
+                f"{name} {self._trouble}",
                 action="give the service's user the right to read the export folder",
+            )
+        if self._entry.missing is not None:
+            return Quarantine(
+                "stalled",
+                f"{name}: part {self._entry.missing} of this run is not there, {stall_s:g} s "
+                "after the last change of the others",
+                action="export the run again from the analyzer, with all of its files",
             )
         return Quarantine(
             "stalled",
-            f"{label(self._name)} stopped growing at {self._seen.size} bytes, before the end "
-            f"its own header names, {self._source.spec.stall_s:g} s ago",
+            f"{name} stopped growing at {self._entry.seen.size} bytes, before the end "
+            f"its own header names, {stall_s:g} s ago",
             action="export the run again from the analyzer",
         )
-
-
-def _key(name: str, status: os.stat_result) -> int:
-    """64 bits instead of the whole record: a year of captures stays in a few megabytes."""
-    return hash((name, status.st_ino, status.st_size, status.st_mtime_ns))
