@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from edge_daemon.sources.connection import LostError
 from edge_daemon.sources.line import LineSource
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from edge_daemon.clock import Clock
     from edge_daemon.sources.intake import LineHandlers, LineSpec
-
-_REOPEN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +62,4 @@ class SerialSource(LineSource):
                 self.serve(connection, 0)
             except LostError as error:
                 self._intake.set_state("degraded", error)
-            self._stop.wait(_REOPEN_S)
+            self._stop.wait(self.spec.retry_s)
