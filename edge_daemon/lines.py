@@ -70,7 +70,7 @@ def make_source(
     """
     of_folder, of_line = handlers
     if isinstance(configured, FolderSource):
-        return Folder(_folder_spec(configured, settings), of_folder, clock)
+        return Folder(_folder_spec(configured, settings, registry), of_folder, clock)
     try:
         line = _line_spec(configured, settings, registry)
         if isinstance(configured, SerialSource):
@@ -100,7 +100,7 @@ def unusable(settings: Settings, registry: Registry) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def _folder_spec(source: FolderSource, settings: Settings) -> FolderSpec:
+def _folder_spec(source: FolderSource, settings: Settings, registry: Registry) -> FolderSpec:
     return FolderSpec(
         name=source.name,
         instrument=source.instrument,
@@ -112,6 +112,7 @@ def _folder_spec(source: FolderSource, settings: Settings) -> FolderSpec:
         rescan_s=source.rescan_s,
         poll=source.poll,
         max_bytes=settings.limits.max_file_mb << 20,
+        parts=registry.part_patterns,
     )
 
 

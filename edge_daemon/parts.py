@@ -18,6 +18,7 @@ from edge_daemon.errors import Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 MAX_PARTS: Final = 100
 _MAX_NAME: Final = 255
@@ -87,6 +88,24 @@ def missing_part(parts: Sequence[Part]) -> int | None:
     numbers = {part.number for part in parts}
     expected = range(parts[0].first, max(numbers) + 1)
     return next((number for number in expected if number not in numbers), None)
+
+
+def gather(file: Path, names: PartNames) -> tuple[list[Path], int | None]:
+    """Find the other parts of a file's run beside it.
+
+    Returns
+    -------
+    tuple
+        The files in order, or just this one where it is no part; and the number of a part that
+        is not there, though a later one is.
+    """
+    part = names.of(file.name)
+    if part is None or not file.is_file():
+        return [file], None
+    beside = [(names.of(path.name), path) for path in file.parent.iterdir()]
+    run = [(other, path) for other, path in beside if other is not None and other.run == part.run]
+    run.sort(key=lambda found: (found[0].number, found[1].name))
+    return [path for _, path in run], missing_part([other for other, _ in run])
 
 
 def join(parts: Sequence[tuple[str, bytes]]) -> bytes:

@@ -17,6 +17,7 @@ from edge_daemon.decode.registry import Registry
 from edge_daemon.dispatcher import Pipeline, Recorder, task_for
 from edge_daemon.errors import EdgeError, Quarantine, Retryable
 from edge_daemon.log import EventLog
+from edge_daemon.parts import PartNames, gather, join
 from edge_daemon.records import RawCapture
 from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.sources.directory import (
@@ -43,7 +44,7 @@ __all__ = ["INSTRUMENT", "Pipeline", "default_plan", "process_files", "select_fi
 INSTRUMENT: Final = "process"
 """Source and instrument of captures that were given by hand."""
 
-_ALWAYS_TAKEN: Final = ("*.lmd",)
+_ALWAYS_TAKEN: Final = ("*.fcs", "*.lmd")
 _AHEAD: Final = 4  # files read ahead of the oldest result, for each worker
 _MAX_BYTES: Final = 64 << 20
 
@@ -60,7 +61,11 @@ def default_plan(
 
 
 def select_files(
-    paths: Iterable[Path], plan: Plan, *, skipped: Callable[[Path], None] | None = None
+    paths: Iterable[Path],
+    plan: Plan,
+    *,
+    profile_id: str | None = None,
+    skipped: Callable[[Path], None] | None = None,
 ) -> list[Path]:
     """List the files to process: those named, and in folders those some profile takes.
 
@@ -70,17 +75,23 @@ def select_files(
         Files and folders. A file that was named is taken whatever its name.
     plan
         Says where the profiles lie.
+    profile_id
+        A profile that is to be used whether it matches or not.
     skipped
         Called with every file of a folder that no profile takes.
 
     Returns
     -------
     list of Path
-        In the order given; a folder's files by name, sub-folders included.
+        In the order given; a folder's files by name, sub-folders included. Of a run in several
+        files the first stands for all.
     """
     registry = Registry.load(plan.profile_dirs)
-    patterns = {p for profile in registry.profiles.values() for p in profile.source.patterns}
-    patterns.update(_ALWAYS_TAKEN)
+    patterns = set(_ALWAYS_TAKEN)
+    for profile in registry.profiles.values():
+        # What never matches by itself takes nothing by itself: generic_csv, any table beside runs.
+        if profile.match is not None or profile.id == profile_id:
+            patterns.update(profile.source.patterns)
     taken: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -91,7 +102,8 @@ def select_files(
                 taken.append(found)
             elif skipped is not None:
                 skipped(found)
-    return taken
+    names = PartNames(registry.part_patterns)
+    return list(dict.fromkeys(gather(file, names)[0][0] for file in taken))
 
 
 def process_files(  # noqa: PLR0913 - the options of a command
@@ -153,7 +165,7 @@ def process_files(  # noqa: PLR0913 - the options of a command
     plan = plan or default_plan()
     if profile_id is not None:
         Registry.load(plan.profile_dirs).get(profile_id)
-    files = select_files(paths, plan, skipped=skipped)
+    files = select_files(paths, plan, profile_id=profile_id, skipped=skipped)
     count = min(workers or usable_cores(), max(len(files), 1))
     with (
         Store.open(data_dir, SystemClock()) as store,
@@ -183,6 +195,7 @@ class _OneShot:
     def __init__(self, store: Store, data_dir: Path, plan: Plan, count: int) -> None:
         self._store = store
         self._max_bytes = plan.max_bytes
+        self._names = PartNames(Registry.load(plan.profile_dirs).part_patterns)
         self._ahead = count * _AHEAD
         self._running: dict[int, threading.Event] = {}
         self._errors: dict[int, EdgeError] = {}
@@ -214,7 +227,7 @@ class _OneShot:
         """Store a file's bytes and hand it to the workers if it needs them."""
         job = _Job(file)
         try:
-            capture = _read(file, self._max_bytes)
+            capture = _read(file, self._names, self._max_bytes)
         except Quarantine as refusal:
             self._store.refuse(INSTRUMENT, label(file.name), refusal)
             job.refusal = refusal
@@ -317,8 +330,20 @@ def _reason(code: str, message: str, action: str, candidates: Iterable[str]) -> 
     return {"code": code, "message": message, "action": action, "candidates": list(candidates)}
 
 
-def _read(file: Path, max_bytes: int) -> RawCapture:
-    """Read a file that was given by hand, with the same care as one from a watched folder."""
+def _read(file: Path, names: PartNames, max_bytes: int) -> RawCapture:
+    """Read the files of a run that were given by hand, with the care of a watched folder."""
+    files, missing = gather(file, names)
+    if missing is not None:
+        what = f"part {missing} of this run is not there"
+        raise _refused(label(str(file)), what, "put all files of the run into one folder")
+    parts = [(label(part.name), _read_file(part, max_bytes)) for part in files]
+    data = join(parts)
+    check_size(file.name, len(data), max_bytes)
+    digest = hashlib.sha256(data).hexdigest()
+    return RawCapture(INSTRUMENT, INSTRUMENT, parts[0][0], digest, data)
+
+
+def _read_file(file: Path, max_bytes: int) -> bytes:
     name = label(str(file))
     try:
         with Root(file.parent) as root:
@@ -326,14 +351,12 @@ def _read(file: Path, max_bytes: int) -> RawCapture:
                 raise _refused(name, "there is no such file", "check the path")
             check_regular(file.name, status)
             check_size(file.name, status.st_size, max_bytes)
-            data = root.read(file.name, observation(status), max_bytes)
+            return root.read(file.name, observation(status), max_bytes)
     except Retryable as error:
         raise _refused(name, error.message, error.action or "try again") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise _refused(name, reason, "check the file's permissions") from error
-    digest = hashlib.sha256(data).hexdigest()
-    return RawCapture(INSTRUMENT, INSTRUMENT, label(file.name), digest, data)
 
 
 def _refused(name: str, what: str, action: str) -> Quarantine:

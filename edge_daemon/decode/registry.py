@@ -138,6 +138,12 @@ class Registry:
             )
         raise self._unmatched(known, name, detections)
 
+    @property
+    def part_patterns(self) -> tuple[str, ...]:
+        """What the profiles say of runs that come in several files (`PartNames`)."""
+        found = (profile.source.parts for profile in self.profiles.values())
+        return tuple(dict.fromkeys(pattern for pattern in found if pattern is not None))
+
     def is_whole(self, data: bytes) -> bool:
         """Tell whether a settled file reaches its end, as far as its own format tells.
 
@@ -210,8 +216,8 @@ class Registry:
                 "no_profile",
                 f"{name}: no profile describes this instrument: "
                 f"{' or '.join(sorted(described)) or 'a format that no profile classifies'}",
-                action="Add a profile for this instrument: `edge-daemon profile new` drafts one from "
-                "this file.",
+                action="Add a profile for this instrument: `edge-daemon profile new` drafts one "
+                "from this file.",
             )
         found = known[near[0].id]
         keywords = dict.fromkeys(key for profile in near for key in profile.firmware_keywords)
