@@ -87,16 +87,8 @@ def _missing(db: Any, limit: int, chosen: Record) -> list[Record]:
     from edge_daemon.store import queries
     from edge_daemon.store import reports as stored
 
-    filters = {k: v for k, v in chosen.items() if v and k not in ("unmatched", "instrument")}
-    without = stored.unmatched_runs(db)
-    found: list[Record] = []
-    for run in queries.export(db, **filters):
-        wanted = chosen["instrument"] in (None, run["instrument"])
-        if wanted and run["id"] in without:
-            found.append(run)
-            if len(found) == limit:
-                break
-    return found
+    filters = {k: v for k, v in chosen.items() if k not in ("unmatched", "kind")}
+    return queries.results(db, ids=stored.unmatched_runs(db), limit=limit, **filters)
 
 
 def _listing_columns(found: Sequence[Record]) -> tuple[Column, ...]:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 WINDOW_S: Final = 12 * 3600.0
 """A report may come so long before or after the run."""
@@ -28,6 +28,7 @@ _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - of the analyzer's own clo
 _SPACE: Final = " \t\n\v\f\r"
 _COMPACT: Final = re.compile(r"(\d{8})(\d{4}|\d{6})?(?:[.,]\d+)?([+-]\d{4})?")
 _ZONES_S: Final = 14 * 3600.0
+_FEW: Final = 8
 _FCS: Final = "%d-%b-%Y %H:%M:%S"
 
 REASONS: Final = {
@@ -267,41 +268,68 @@ def match_all(
     Time grows with the number of runs and of what lies within one window, not with how often a
     sample id was used over the years.
     """
-    index: dict[tuple[object, ...], list[Subject]] = defaultdict(list)
-    of_runs: dict[tuple[object, ...], list[Subject]] = defaultdict(list)
-    runs = list(runs)
-    for report in reports:
-        for place in _places(report, window_s, spread=False):
-            index[place].append(report)
-    for run in runs:
-        for place in _places(run, window_s, spread=False):
-            of_runs[place].append(run)
+    runs, reports = list(runs), list(reports)
+    runs_by_key, reports_by_key = _grouped(runs, "key"), _grouped(reports, "key")
+    runs_by_capture = _grouped(runs, "capture_id")
+    reports_by_capture = _grouped(reports, "capture_id")
+    shared = (runs_by_key.keys() & reports_by_key.keys()) - {None}
+    runs_near = {k: _nearby(runs_by_key[k], reports_by_key[k], window_s) for k in shared}
+    reports_near = {k: _nearby(reports_by_key[k], runs_by_key[k], window_s) for k in shared}
     found: dict[int, Match] = {}
     for run in runs:
-        near = {r.id: r for place in _places(run, window_s) for r in index.get(place, ())}
+        near = {r.id: r for r in reports_by_capture.get(run.capture_id, ())}
+        if run.key in shared:
+            near.update((r.id, r) for r in reports_near[run.key](run))
         if not near:
             continue
-        rivals = {
-            r.id: r
-            for report in near.values()
-            for place in _places(report, window_s)
-            for r in of_runs.get(place, ())
-        }
+        rivals: dict[int, Subject] = {}
+        for report in near.values():
+            rivals.update((r.id, r) for r in runs_by_capture.get(report.capture_id, ()))
+            if report.key in shared:
+                rivals.update((r.id, r) for r in runs_near[report.key](report))
         matched = match(run, near.values(), tuple(rivals.values()), window_s=window_s)
         if matched != Match():
             found[run.id] = matched
     return found
 
 
-def _places(item: Subject, window_s: float, *, spread: bool = True) -> Iterator[tuple[object, ...]]:
-    """Yield the boxes an item lies in: its capture, and its sample in a stretch of each clock.
+def _grouped(items: Iterable[Subject], attribute: str) -> dict[Any, list[Subject]]:
+    groups: dict[Any, list[Subject]] = defaultdict(list)
+    for item in items:
+        groups[getattr(item, attribute)].append(item)
+    return groups
 
-    A stretch is one window long; spread, those before and after it are yielded too.
+
+def _nearby(
+    items: Sequence[Subject], seekers: Sequence[Subject], window_s: float
+) -> Callable[[Subject], Iterable[Subject]]:
+    """Make what gives a seeker the items that may lie within a window, and few others.
+
+    Items are laid into boxes of one window on each clock. Where all have the same clock first,
+    only that one can decide, and the others are left alone.
     """
-    yield ("capture", item.capture_id)
-    if item.key is None:
-        return
-    for clock, moment in item.times.items():
-        box = int(moment // max(window_s, 1.0))
-        for step in (-1, 0, 1) if spread else (0,):
-            yield (item.key, clock, box + step)
+    if len(items) <= _FEW:
+        return lambda _: items
+    first = {next(iter(item.times)) for item in (*items, *seekers)}
+    only = first.pop() if len(first) == 1 else None
+    width = max(window_s, 1.0)
+
+    def places(item: Subject) -> list[tuple[str, int]]:
+        times = item.times.items()
+        return [(clock, int(at // width)) for clock, at in times if only in (None, clock)]
+
+    boxes: dict[tuple[str, int], list[Subject]] = defaultdict(list)
+    for item in items:
+        for place in places(item):
+            boxes[place].append(item)
+
+    def near(seeker: Subject) -> Iterable[Subject]:
+        found = {
+            item.id: item
+            for clock, box in places(seeker)
+            for step in (-1, 0, 1)
+            for item in boxes.get((clock, box + step), ())
+        }
+        return found.values()
+
+    return near

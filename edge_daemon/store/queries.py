@@ -7,6 +7,7 @@ Lists are newest first by sequence and paged by key (`before`), never counted th
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.errors import EdgeError
@@ -16,7 +17,7 @@ from edge_daemon.store.reader import connect, json_list, rows, value
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "captures",
@@ -60,6 +61,8 @@ def results(  # noqa: PLR0913 - one keyword per filter a person can give
     species: str | None = None,
     flag: str | None = None,
     status: str | None = None,
+    instrument: str | None = None,
+    ids: Iterable[int] | None = None,
     limit: int = 50,
     before: int | None = None,
     all_runs: bool = False,
@@ -81,6 +84,10 @@ def results(  # noqa: PLR0913 - one keyword per filter a person can give
         A species; the code of a flag the run carries.
     status
         ``ok``, ``review`` or ``invalid``: the worst severity among its flags.
+    instrument
+        As the configuration names it.
+    ids
+        Only these runs.
     limit
         Most runs to return.
     before
@@ -101,6 +108,11 @@ def results(  # noqa: PLR0913 - one keyword per filter a person can give
         ("r.species = ?", (species,)),
         ("r.id IN (SELECT run_id FROM flags WHERE code = ?)", (flag,)),
         ("r.status = ?", (status,)),
+        ("c.instrument = ?", (instrument,)),
+        (
+            "r.id IN (SELECT value FROM json_each(?))",
+            (None if ids is None else json.dumps(list(ids)),),
+        ),
     ]
     given = [(clause, values) for clause, values in wanted if values[0] is not None]
     clauses = ["r.id < ?", *(clause for clause, _ in given)]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_daemon.store import joining
 from edge_daemon.store.joining import (
     WINDOW_S,
     Match,
@@ -213,8 +214,15 @@ items = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.parametrize("few", [0, 8])
 @given(st.lists(items, max_size=8), st.lists(items, max_size=8), st.data())
-def test_all_at_once_is_each_alone(run_rows, report_rows, data):
+def test_all_at_once_is_each_alone(few, run_rows, report_rows, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joining, "_FEW", few)
+        check_all_at_once(run_rows, report_rows, data)
+
+
+def check_all_at_once(run_rows, report_rows, data):
     runs = [row(i, **fields) for i, fields in enumerate(run_rows)]
     reports = [
         report(i, **fields)
