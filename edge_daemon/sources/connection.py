@@ -12,7 +12,8 @@ from edge_daemon.errors import Retryable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_READ_BYTES: Final = 1 << 16
+READ_BYTES: Final = 1 << 16
+"""Most bytes that one read returns."""
 _WRITE_S: Final = 5.0
 
 
@@ -96,7 +97,7 @@ class Connection:
             return b""
         try:
             # One call, so that nothing that was read can be lost by an error of the next.
-            data = os.read(self._fd, _READ_BYTES)
+            data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
             return b""
         except OSError as error:

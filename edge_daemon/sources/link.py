@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from edge_daemon.errors import Retryable
-from edge_daemon.sources.connection import LostError
+from edge_daemon.sources.connection import READ_BYTES, LostError
 from edge_daemon.sources.framing.base import Deliver, Discard, Heard, Reply
 
 if TYPE_CHECKING:
@@ -133,13 +133,14 @@ class Link:
             self._journal.reset()
             self._settled = 0
         elif self._journal.size > self._spec.max_journal:
-            if not self._settled:
+            if self._settled:
+                self._journal.drop(self._settled)
+                self._settled = 0
+            elif self._journal.size > self._spec.max_journal + READ_BYTES:
                 raise LostError(
                     f"{self._journal.size} bytes came without the end of a message",
                     action="check the framing of the source, and the line settings",
                 )
-            self._journal.drop(self._settled)
-            self._settled = 0
 
     def _check_times(self, now: float) -> None:
         if self._framer.deadline is None:
