@@ -170,9 +170,9 @@ class TcpSource(LineSource):
         """Serve a connection, or close it at once."""
         number = next((n for n in range(self._tcp.connections) if n not in self._living()), None)
         if number is None or not self._allowed(peer[0]):
-            made.close()
             self._refused += 1
             self._handlers.on_peer(self.spec.name, peer[0])
+            made.close()
             return
         thread = threading.Thread(
             target=self._guarded,
