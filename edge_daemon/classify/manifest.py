@@ -131,16 +131,15 @@ class Uncertainty(_Table):
 class Coincidence(_Table):
     """``[coincidence]``: cells that pass together by chance.
 
-    ``window_ul`` is the volume of diluted sample within which two cells are one event, µL;
-    ``uncertainty`` is the relative SD of the window. ``called_single`` and ``called_clump``, the
-    shares of chance doublets called a single red cell and a clump, were used before the number of
-    doublets entered the re-estimation of class frequencies; nothing reads them any more.
+    ``window_ul`` is the volume of diluted sample within which two cells are one event, µL, and
+    ``uncertainty`` its relative SD. ``called_single`` and ``called_clump`` are accepted of bundles
+    made before the number of doublets entered the re-estimation of class frequencies, and ignored.
     """
 
     window_ul: float = Field(ge=0, le=1, allow_inf_nan=False)
-    called_single: Share = 0.0
-    called_clump: Share = 0.0
     uncertainty: RelativeSd = 0.1
+    called_single: Share | None = None
+    called_clump: Share | None = None
 
 
 class Kind(_Table):

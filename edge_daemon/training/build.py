@@ -20,7 +20,7 @@ from edge_daemon.errors import EdgeError
 from edge_daemon.training.bundling import Recipe, write_bundle
 from edge_daemon.training.card import training_card
 from edge_daemon.training.data import ANCHOR, Cohort, Run, load_cohort
-from edge_daemon.training.doubt import doublet_calls, fit_uncertainty, residuals
+from edge_daemon.training.doubt import fit_uncertainty, residuals
 from edge_daemon.training.fit import Fitted, fit
 from edge_daemon.training.graphs import build_graph
 from edge_daemon.training.habits import learn_habits
@@ -49,8 +49,6 @@ class Agreement:
     uncertainty
         The bundle's own error from run to run, the analyzer's imprecision taken off
         (`doubt.fit_uncertainty`).
-    doublets_called
-        Shares of chance doublets called a single red cell, and a clump.
     int8_difference
         Largest difference of a class's share of the events, int8 against float, over the
         validation runs; one value for each stage.
@@ -59,7 +57,6 @@ class Agreement:
     runs: int
     uncertainty: Uncertainty
     int8_difference: tuple[float, float]
-    doublets_called: tuple[float, float]
 
 
 def train_bundle(  # noqa: PLR0913 - each option is one of the command's
@@ -111,7 +108,6 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
     recipe = replace(
         recipe,
         uncertainty=agreement.uncertainty,
-        doublets_called=agreement.doublets_called,
         habit=habit,
         species=species,
         card=training_card(recipe.identity, cohort, fitted, agreement),
@@ -172,7 +168,6 @@ def compare(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> Agreement:
         runs=len(compared),
         uncertainty=fit_uncertainty(compared, [compared[i] for i in fitted.validation]),
         int8_difference=_int8_difference(bundle, cohort, fitted),
-        doublets_called=doublet_calls(bundle, [(r.signals, r.peak) for r in _spread(cohort.runs)]),
     )
 
 

@@ -62,8 +62,6 @@ class Recipe:
         Chance coincidences per event and per event/µL of diluted sample.
     card
         Markdown.
-    doublets_called
-        Shares of chance doublets of red cells called a single red cell, and a clump.
     habit, species
         What runs of training were like, and how species differ.
     """
@@ -77,7 +75,6 @@ class Recipe:
     stage2_priors: Sequence[float] | NDArray[np.float32]
     coincidence_ul: float
     card: str
-    doublets_called: tuple[float, float] = (0.0, 0.0)
     habit: Habit | None = None
     species: SpeciesHabits | None = None
 
@@ -169,11 +166,7 @@ def _manifest(recipe: Recipe, networks: tuple[Network, Network], files: dict[str
         stage1=_stage(STAGE1_CLASSES, recipe.stage1_priors, networks[0]),
         stage2=_stage(STAGE2_CLASSES, recipe.stage2_priors, networks[1]),
         uncertainty=recipe.uncertainty,
-        coincidence=Coincidence(
-            window_ul=recipe.coincidence_ul,
-            called_single=recipe.doublets_called[0],
-            called_clump=recipe.doublets_called[1],
-        ),
+        coincidence=Coincidence(window_ul=recipe.coincidence_ul),
         files={
             name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
             for name, data in files.items()

@@ -2,7 +2,7 @@
 
 What an analyzer reported differs from what the bundle found for three reasons: the analyzer's own
 imprecision, counting, and the bundle. The first is taken as published, the second follows from the
-counts, and what is left is the bundle's. Chance doublets are made from the runs' own cells.
+counts, and what is left is the bundle's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 from edge_daemon.classify.coincidence import passed
 from edge_daemon.classify.manifest import Uncertainty
 from edge_daemon.classify.quantify import METERING_SD
-from edge_daemon.classify.session import StageSession
 from edge_daemon.classify.tally import PLATELET, RETIC
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_daemon.classify.bundle import Bundle
     from edge_daemon.classify.tally import Tally
     from edge_daemon.training.data import Reference
 
@@ -40,17 +38,10 @@ CLUMP_SD: Final = 0.1
 CLUMP_ODDS: Final = 1.1
 """Least SD of the log-odds of clumps, natural logarithm: development runs were off by so much."""
 MIN_RETIC_PCT: Final = 0.5
-DOUBLETS: Final = 4000
-"""Chance doublets made for one bundle."""
 
-_SEED = 20_260
 _OUTLYING = 3.0  # robust statistics: a residual beyond so many SDs counts no more than one there
 _RELATIVE: Final = np.array([0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2])
 _ODDS: Final = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0])
-_GRID = 48
-_WINDOW_WIDTHS = 1.2
-"""Coincidence window over the width of a single cell's pulse (proposed; 2.5 µs over 2.1 µs)."""
-_FWHM = 2.0 * float(np.sqrt(2.0 * np.log(2.0)))
 
 
 class Residual(NamedTuple):
@@ -110,75 +101,6 @@ def _overfitted(residuals: Sequence[Residual], relative: float, odds: float) -> 
         return 1.0
     _, squared = _standardised(residuals, np.array(relative), np.array(odds))
     return math.sqrt(max(1.0, float(squared.mean()) - math.sqrt(2.0 / len(residuals))))
-
-
-def doublet_calls(
-    bundle: Bundle, runs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
-) -> tuple[float, float]:
-    """Shares of chance doublets of red cells that are called one red cell, and a clump.
-
-    Two cells within a window pass at any distance with the same probability; light adds. Pairs
-    of the runs' own red cells are put together so, as Gaussian pulses, and called.
-
-    Parameters
-    ----------
-    bundle
-        The finished bundle.
-    runs
-        ``(signals, peak)`` with the bundle's channels.
-    """
-    rng = np.random.default_rng(_SEED)
-    stages = [StageSession(bundle.stage1, "stage1"), StageSession(bundle.stage2, "stage2")]
-    called = np.zeros(5)
-    for signals, peak in runs:
-        anchor = bundle.channels.index(bundle.manifest.input.anchor)
-        near = np.abs(np.log(np.maximum(signals[:, anchor], 1e-9) / peak[anchor])) < 0.4
-        cells = signals[near].astype(np.float64)
-        if len(cells) < 2:
-            continue
-        pick = rng.integers(len(cells), size=(2, max(1, DOUBLETS // len(runs))))
-        pairs = _overlap(rng, cells[pick[0]], cells[pick[1]], bundle.channels)
-        first, second = (stage.run(pairs, peak)[1] for stage in stages)
-        called[:3] += (first[:, :1] * second).sum(axis=0)
-        called[3:] += first[:, 1:].sum(axis=0)
-    if not called.any():
-        return 0.0, 0.0
-    called /= called.sum()
-    return round(float(called[0] + called[1]), 4), round(float(called[2]), 4)
-
-
-def _overlap(
-    rng: np.random.Generator, one: Floats, two: Floats, channels: Sequence[str]
-) -> NDArray[np.float32]:
-    """Signals of pairs of cells that pass within a window, ``(pairs, channels)``."""
-    pairs = one + two
-    widths = [i for i, channel in enumerate(channels) if channel.endswith(".W")]
-    if not widths:
-        return pairs.astype(np.float32)
-    # Pulses closer than about their width at half height cannot be told apart by a trigger.
-    apart = rng.random(len(one)) * _WINDOW_WIDTHS * one[:, widths].mean(axis=1)
-    for i in widths:
-        height = channels.index(channels[i].replace(".W", ".H"))
-        pairs[:, height], pairs[:, i] = _compound(
-            (one[:, height], two[:, height]), (one[:, i], two[:, i]), apart
-        )
-    return pairs.astype(np.float32)
-
-
-def _compound(
-    heights: tuple[Floats, Floats], widths: tuple[Floats, Floats], apart: Floats
-) -> tuple[Floats, Floats]:
-    """Peak and width at half height of two Gaussian pulses at a distance."""
-    sigma = [np.maximum(width, 1e-3) / _FWHM for width in widths]
-    low, high = -3.0 * sigma[0], apart + 3.0 * sigma[1]
-    step = (high - low) / (_GRID - 1)
-    place = low[:, None] + step[:, None] * np.arange(_GRID)
-    wave = np.zeros_like(place)
-    for height, width, at in zip(heights, sigma, (0.0 * apart, apart), strict=True):
-        wave += height[:, None] * np.exp(-0.5 * ((place - at[:, None]) / width[:, None]) ** 2)
-    above = wave >= 0.5 * wave.max(axis=1, keepdims=True)
-    extent = _GRID - above.argmax(axis=1) - above[:, ::-1].argmax(axis=1)
-    return wave.max(axis=1), extent * step
 
 
 def residuals(

@@ -76,7 +76,7 @@ def test_coincidence_gives_back_the_platelets_it_hides(bundle, make_cells):
 def test_clumps_are_what_was_called_so_whatever_the_rate(bundle, make_cells):
     """The number of chance doublets was used before, when the cells were called."""
     batch, codes = make_cells([9300, 200, 160, 300, 40], volume_ul=1.0, dilution=1000.0)
-    learnt = crowded(bundle, window_ul=2e-6, called_clump=0.3)
+    learnt = crowded(bundle, window_ul=2e-6)
     dense = replace(batch, sample=replace(batch.sample, volume_ul=0.25))
     for run in (batch, dense):
         found = values(quantify(run, certain(codes), learnt))["CLUMP%"]
