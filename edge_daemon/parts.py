@@ -108,6 +108,31 @@ def gather(file: Path, names: PartNames) -> tuple[list[Path], int | None]:
     return [path for _, path in run], missing_part([other for other, _ in run])
 
 
+def read_run(file: Path, names: PartNames) -> tuple[str, bytes]:
+    """Read a file, with the other parts of its run where it is one of them, as one capture.
+
+    Returns
+    -------
+    tuple
+        Name and content of the capture.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    Quarantine
+        ``truncated``: a part of the run is not there.
+    """
+    files, missing = gather(file, names)
+    if missing is not None:
+        raise Quarantine(
+            "truncated",
+            f"part {missing} of this run is not there",
+            action="Put all files of the run into one folder.",
+        )
+    return files[0].name, join([(path.name, path.read_bytes()) for path in files])
+
+
 def join(parts: Sequence[tuple[str, bytes]]) -> bytes:
     """Make one capture of the parts of a run; a single part stays as it is.
 

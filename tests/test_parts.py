@@ -8,7 +8,15 @@ import zipfile
 import pytest
 
 from edge_daemon.errors import Quarantine
-from edge_daemon.parts import MAX_PARTS, Part, PartNames, join, missing_part, split
+from edge_daemon.parts import (
+    MAX_PARTS,
+    Part,
+    PartNames,
+    join,
+    missing_part,
+    read_run,
+    split,
+)
 
 SYSMEX = r".*\.116(?P<PART>\(\d+\))?\.csv"
 COUNTED = r"(.*)_(?P<PART>\d+)\.csv"
@@ -104,3 +112,18 @@ def test_a_container_of_very_many_entries_is_not_walked_through():
     many = join([(f"{n}", b"") for n in range(MAX_PARTS + 1)])
     with pytest.raises(Quarantine, match=f"{MAX_PARTS} entries"):
         split(many)
+
+
+def test_the_files_of_a_run_are_read_as_one(tmp_path):
+    names = PartNames([SYSMEX])
+    for name in ("X.116(1).csv", "X.116.csv", "Y.116(1).csv", "other"):
+        (tmp_path / name).write_bytes(name.encode())
+    for part in ("X.116(1).csv", "X.116.csv"):
+        name, data = read_run(tmp_path / part, names)
+        assert name == "X.116.csv"
+        assert [n for n, _ in split(data)] == ["X.116.csv", "X.116(1).csv"]
+    assert read_run(tmp_path / "other", names) == ("other", b"other")
+    with pytest.raises(Quarantine, match="part 0 of this run is not there"):
+        read_run(tmp_path / "Y.116(1).csv", names)
+    with pytest.raises(FileNotFoundError):
+        read_run(tmp_path / "Z.116.csv", names)

@@ -134,7 +134,8 @@ def _make_again(
     profile, bundle = _profile(run, plan), _bundle(run, plan)
     data = read_archived(archived_path(data_dir / ARCHIVE_NAME, run["sha256"]), run["sha256"])
     limits = Limits(max_bytes=plan.max_bytes)
-    batch = decode(data, profile, dataset=_dataset(run["notes"]), limits=limits)
+    name, dataset = run["capture"]["name"], _dataset(run["notes"])
+    batch = decode(data, profile, name=name, dataset=dataset, limits=limits)
     calls = Classifier(bundle).classify(batch)
     return batch, calls, bundle, dict(quantify(batch, calls, bundle).counts) == run["counts"]
 

@@ -45,9 +45,16 @@ def _registry(extra: tuple[Path, ...]) -> Registry:
     return registry
 
 
-def _read(file: Path) -> bytes:
+def _read(file: Path, registry: Registry) -> tuple[str, bytes]:
+    """Return name and content of a capture, which may come in several files."""
+    from edge_daemon.parts import PartNames, read_run
+
     options.existing((file,))
-    return file.read_bytes()
+    try:
+        return read_run(file, PartNames(registry.part_patterns))
+    except errors.Quarantine as error:
+        error.message = f"{file.name}: {error.message}"
+        raise
 
 
 @click.group()
@@ -130,7 +137,9 @@ def profile_detect(file: Path, extra: tuple[Path, ...], as_json: bool) -> int:
 
     Exit code 3 unless exactly one fits.
     """
-    found = _registry(extra).detect(_read(file), file.name)
+    registry = _registry(extra)
+    name, data = _read(file, registry)
+    found = registry.detect(data, name)
     matched = [d.profile for d in found if d.matched]
     if output.form(as_json=as_json) == "json":
         output.emit_json(
@@ -175,15 +184,15 @@ def profile_decode(
     """Decode FILE and show its raw columns as recorded: masked, not scaled.
 
     Without --profile the one that matches is used. Where none does, the columns are read with
-    generic_fcs, which is for looking only: `process` would quarantine such a file.
+    a generic one, which is for looking only: `process` would quarantine such a file.
     """
     from edge_daemon.decode import decode_raw
 
-    data = _read(file)
     registry = _registry(extra)
-    chosen = registry.get(profile_id) if profile_id else _match_or_generic(registry, data, file)
+    name, data = _read(file, registry)
+    chosen = registry.get(profile_id) if profile_id else _match_or_generic(registry, data, name)
     try:
-        table = decode_raw(data, chosen, name=file.name, dataset=dataset)
+        table = decode_raw(data, chosen, name=name, dataset=dataset)
     except errors.Quarantine as error:
         error.message = f"{file.name}: {error.message}"
         raise
@@ -194,16 +203,17 @@ def profile_decode(
         _describe(file, chosen.id, table, dataset, how)
 
 
-def _match_or_generic(registry: Registry, data: bytes, file: Path) -> Profile:
-    """Fall back to the decode-only profile: looking at columns claims nothing about cells."""
+def _match_or_generic(registry: Registry, data: bytes, name: str) -> Profile:
+    """Fall back to a decode-only profile: looking at columns claims nothing about cells."""
     try:
-        return registry.match(data, file.name)
+        return registry.match(data, name)
     except errors.Quarantine as error:
-        if error.code != "no_profile":
+        generic = registry.generic(data)
+        if error.code != "no_profile" or generic is None:
             raise
         output.say(f"{error.message}.")
-        output.say("Its columns, read with generic_fcs:")
-        return registry.get("generic_fcs")
+        output.say(f"Its columns, read with {generic.id}:")
+        return generic
 
 
 def _summary(profile_id: str, table: RawTable) -> dict[str, Any]:
@@ -281,7 +291,9 @@ def profile_new(
     """
     from edge_daemon.cli import drafting
 
-    made = drafting.write(_read(file), file, drafting.named(vendor, model, firmware, title), out)
+    options.existing((file,))
+    named = drafting.named(vendor, model, firmware, title)
+    made = drafting.write(file.read_bytes(), file, named, out)
     if output.form(as_json=as_json) == "json":
         output.emit_json(made.as_record())
         return

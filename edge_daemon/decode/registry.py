@@ -144,6 +144,17 @@ class Registry:
         found = (profile.source.parts for profile in self.profiles.values())
         return tuple(dict.fromkeys(pattern for pattern in found if pattern is not None))
 
+    def generic(self, data: bytes) -> Profile | None:
+        """Return a profile that never matches by itself and can show a capture's columns.
+
+        Parameters
+        ----------
+        data
+            A capture that was identified, so that its bytes are in order.
+        """
+        generic = (p for _, p in sorted(self.profiles.items()) if p.match is None)
+        return next((p for p in generic if p.codec.identify(data) is not None), None)
+
     def is_whole(self, data: bytes) -> bool:
         """Tell whether a settled file reaches its end, as far as its own format tells.
 

@@ -14,6 +14,7 @@ import numpy as np
 from edge_daemon.classify.calibrate import red_cell_peak
 from edge_daemon.decode import decode
 from edge_daemon.errors import EdgeError, Quarantine
+from edge_daemon.parts import PartNames, read_run
 from edge_daemon.records import SPECIES
 
 if TYPE_CHECKING:
@@ -247,6 +248,7 @@ class _Loader:
 
     def __init__(self, registry: Registry, profile_id: str | None) -> None:
         self._registry = registry
+        self._names = PartNames(registry.part_patterns)
         self._only = registry.get(profile_id).id if profile_id else None
         self.runs: list[Run] = []
         self.channels: tuple[str, ...] = ()
@@ -258,11 +260,11 @@ class _Loader:
     def add(self, file: Path, row: Reference) -> None:
         """Decode one capture and keep it if it agrees with its reported values."""
         try:
-            data = file.read_bytes()
-            profile = self._registry.match(data, file.name)
+            name, data = read_run(file, self._names)
+            profile = self._registry.match(data, name)
             if self._only is not None and profile.id != self._only:
                 return
-            batch = decode(data, profile)
+            batch = decode(data, profile, name=name)
             channels = self.channels or batch.channels
             if batch.channels != channels:
                 self.dropped.append(f"{file.name}: other channels than the first capture")

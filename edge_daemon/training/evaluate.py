@@ -16,6 +16,7 @@ from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import Classifier
 from edge_daemon.decode import decode
 from edge_daemon.errors import EdgeError, Quarantine
+from edge_daemon.parts import PartNames, read_run
 from edge_daemon.training.cells import Confusion, Density, densities
 from edge_daemon.training.report_causes import Causes, find_causes
 from edge_daemon.training.scores import (
@@ -259,8 +260,8 @@ def _read(
 ) -> CellBatch | None:
     file = captures / sample.capture
     try:
-        data = file.read_bytes()
-        return decode(data, registry.match(data, file.name))
+        name, data = read_run(file, PartNames(registry.part_patterns))
+        return decode(data, registry.match(data, name), name=name)
     except OSError as error:
         unreadable.append(f"{file.name}: {error.strerror}")
     except Quarantine as error:

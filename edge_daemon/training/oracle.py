@@ -17,6 +17,7 @@ from edge_daemon.classify.calibrate import red_cell_peak
 from edge_daemon.classify.strata import STRATA, Strata
 from edge_daemon.decode import decode
 from edge_daemon.errors import EdgeError, Quarantine
+from edge_daemon.parts import PartNames, read_run
 from edge_daemon.training import idec, vade
 from edge_daemon.training.evaluate import Called
 from edge_daemon.training.fit import ABSOLUTE
@@ -97,8 +98,8 @@ def load_labelled(
     for done, sample in enumerate(known.samples, start=1):
         file = captures / sample.capture
         try:
-            data = file.read_bytes()
-            batch = decode(data, registry.match(data, file.name))
+            name, data = read_run(file, PartNames(registry.part_patterns))
+            batch = decode(data, registry.match(data, name), name=name)
             columns = [batch.channels.index(channel) for channel in bundle.channels]
             signals = batch.signals[:, columns]
             peak = red_cell_peak(signals, bundle.channels, bundle.manifest.input.anchor)

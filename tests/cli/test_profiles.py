@@ -190,3 +190,27 @@ def test_simulate_names_what_is_known(invoke, tmp_path, option, value):
     assert done.code == errors.EXIT_FAILED
     assert repr(value) in done.err
     assert "→" in done.err
+
+
+def test_a_table_without_a_profile_is_shown_by_the_generic_one(invoke, tmp_path):
+    file = tmp_path / "export.csv"
+    file.write_text("SFL,FSC\n1,2\n3,4\n", encoding="utf-8")
+    done = invoke("profile", "decode", file, "--json")
+    assert done.json["profile"] == "generic_csv"
+    assert done.json["mean"] == [2, 3]
+    assert "Its columns, read with generic_csv" in done.err
+
+
+def test_a_run_in_several_files_is_shown_as_one(invoke, tmp_path):
+    prefix = "00-15.sample."
+    for path in (profiles_dir() / "sysmex_xn_ret").glob(f"{prefix}RET*"):
+        shutil.copy(path, tmp_path / path.name.removeprefix(prefix))
+    first, second = sorted(tmp_path.iterdir())
+    for part in (first, second):
+        done = invoke("profile", "decode", part, "--json").json
+        assert (done["profile"], done["events"]) == ("sysmex_xn_ret/00-15", 450)
+        assert invoke("profile", "detect", part).code == 0
+    min(first, second, key=lambda path: "(1)" in path.name).unlink()
+    done = invoke("profile", "detect", max(first, second, key=lambda path: "(1)" in path.name))
+    assert done.code == errors.EXIT_FAILED
+    assert "part 0 of this run is not there" in done.err
