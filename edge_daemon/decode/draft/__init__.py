@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from edge_daemon.decode.draft.fcs import propose_fcs
 from edge_daemon.decode.draft.message import propose_message
 from edge_daemon.decode.draft.render import Identity, Proposal, render
+from edge_daemon.decode.draft.table import propose_table
 from edge_daemon.errors import Quarantine
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = ["Identity", "Proposal", "propose", "render"]
 _PROPOSERS: Final[tuple[Callable[[bytes, str], Proposal | None], ...]] = (
     propose_fcs,
     propose_message,
+    propose_table,
 )
 """In order; the first that knows the format answers."""
 

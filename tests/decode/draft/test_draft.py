@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 
 import pytest
@@ -89,6 +90,45 @@ def test_every_real_message_gets_a_draft(corpus, tmp_path):
         data = (corpus / name).read_bytes()
         assert not drafted(data, name, tmp_path).classify
         assert len(propose(data, name).reported) > 5
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("FSC-H,SSC-H\n1.5,2\n3,4\n", {"delimiter": ","}),
+        ("FSC-H;SSC-H\n1,5;2\n3;4,25\n", {"delimiter": ";", "decimal": ","}),
+        ("Device;X1\nFSC-H;SSC-H;Gate\n1;2;A\n3;4;B\n",
+         {"delimiter": ";", "decimal": ",", "names_row": 2, "skip_columns": ("Gate",)}),
+        ("FSC-H\tSSC-H\r\n1\t2\r\n3\t4\r\n", {"delimiter": "\t", "decimal": ","}),
+        ("FSC-H  SSC-H\n 1.5  2\n 3  4\n", {"delimiter": "whitespace"}),
+        ("FSC-H,SSC-H\n1,2\n3,\n", {"delimiter": ","}),
+    ],
+)  # fmt: skip
+def test_the_form_of_a_table_is_found(text, settings, tmp_path):
+    profile = drafted(text.encode(), "a.csv", tmp_path)
+    for key, value in settings.items():
+        assert getattr(profile.codec, key) == value, key
+    rows = decode_raw(text.encode(), profile).values
+    assert rows[0].tolist() == [1.5 if "1.5" in text or "1,5" in text else 1, 2]
+
+
+def test_a_table_in_another_encoding_is_found(tmp_path):
+    for encoding in ("utf-16", "cp1252", "utf-8-sig"):
+        data = "Größe,SSC-H\n1,2\n3,4\n".encode(encoding)
+        table = decode_raw(data, drafted(data, "a.csv", tmp_path))
+        assert [column.name for column in table.columns] == ["Größe", "SSC-H"]
+
+
+@pytest.mark.parametrize("text", ["", "only words here\n", "1,2\n3,4\n", "a,b\n", "a\n1\n2\n"])
+def test_what_is_no_table_is_refused(text):
+    with pytest.raises(Quarantine):
+        propose(text.encode(), "a.csv")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_proposed_or_refused(data):
+    with contextlib.suppress(Quarantine):
+        assert propose(data, "x.bin").questions
 
 
 @pytest.mark.parametrize(
