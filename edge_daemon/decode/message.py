@@ -5,6 +5,7 @@ A codec of messages gives these; `edge_daemon.decode.report` gives them meaning 
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,7 @@ from edge_daemon.decode.codec import Codec
 from edge_daemon.errors import Quarantine
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping
 
     from edge_daemon.decode.limits import Limits
@@ -24,6 +26,7 @@ SIMULATED = "EDGE_SIMULATED"
 
 MAX_RECORDS = 20_000
 MAX_PARTS = 500_000
+MAX_MESSAGES = 1_000
 MAX_FIELD = 4096
 """Characters of one field that is not an encoded matrix or picture."""
 
@@ -179,27 +182,48 @@ def cut_off(message: str) -> Quarantine:
     return Quarantine("truncated", message, action="Send the results again from the analyzer.")
 
 
+def too_large(message: str) -> Quarantine:
+    """Return the error for a message over a limit."""
+    return Quarantine(
+        "too_large",
+        message,
+        action="Send fewer results in one transmission; no analyzer is known to send so much.",
+    )
+
+
 def quoted(text: str | bytes) -> str:
     """Show what was found, in messages."""
     return repr(text[:40]) if text else "nothing"
 
 
-def check_size(data: bytes, limits: Limits, delimiters: Iterable[bytes]) -> None:
-    """Refuse what would cost far more memory than its bytes.
+def check_size(data: bytes, limits: Limits, header: re.Pattern[bytes], delimiters: int) -> None:
+    """Refuse what would cost far more memory or time than its bytes.
+
+    Parameters
+    ----------
+    data
+        Messages without frames.
+    limits
+        Of the whole capture.
+    header
+        Matches the beginning of each message, up to the first delimiter it declares.
+    delimiters
+        How many delimiters follow there, of one byte each.
 
     Raises
     ------
     Quarantine
         ``too_large``.
     """
-    action = "Send fewer results in one transmission."
     if len(data) > limits.max_bytes:
-        message = f"the capture has {len(data)} bytes, the limit is {limits.max_bytes}"
-        raise Quarantine("too_large", message, action=action)
-    parts = sum(map(data.count, delimiters))
+        raise too_large(f"the capture has {len(data)} bytes, the limit is {limits.max_bytes}")
+    ends = [match.end() for match in itertools.islice(header.finditer(data), MAX_MESSAGES + 1)]
+    if len(ends) > MAX_MESSAGES:
+        raise too_large(f"the capture has more than {MAX_MESSAGES} messages")
+    declared = {data[end + k : end + k + 1] for end in ends for k in range(delimiters)}
+    parts = sum(map(data.count, (declared | {b"\r", b"\n"}) - {b""}))
     if parts > MAX_PARTS:
-        message = f"the capture has {parts} fields and components, the limit is {MAX_PARTS}"
-        raise Quarantine("too_large", message, action=action)
+        raise too_large(f"the capture has {parts} fields and components, the limit is {MAX_PARTS}")
 
 
 def value_keywords(observations: Iterable[Observation]) -> dict[str, str]:

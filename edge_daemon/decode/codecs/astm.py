@@ -27,6 +27,7 @@ from edge_daemon.decode.message import (
     Status,
     check_size,
     malformed,
+    too_large,
     value_keywords,
 )
 from edge_daemon.decode.section import Section
@@ -44,7 +45,10 @@ _NOT_CLINICAL: Final = {"T": "training", "D": "debugging"}
 _BEGINNING = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])*H[^\w\s]")
 _LONGEST_PREAMBLE = 1 << 16
 _TERMINATOR = re.compile(rb"(?:^|[\r\n]|\x02[0-7])L[^\w\s]")
-_HEADER = re.compile(rb"(?:^|[\r\n]|\x02[0-7])H[^\w\s]")
+_HEADER = re.compile(rb"(?:^|[\r\n]|\x02[0-7])H(?=[^\w\s])")
+_LAST_RECORDS = (_TERMINATOR, _HEADER)
+_DELIMITERS = 4
+_LONGEST_ENDING = 4096
 
 
 class AstmOptions(Section):
@@ -157,8 +161,9 @@ class AstmCodec(ReportingCodec):
         """Tell whether the last message has its terminator."""
         if not (is_framed(data) or _BEGINNING.match(data[:_LONGEST_PREAMBLE])):
             return True
-        last = max((match.start() for match in _HEADER.finditer(data)), default=0)
-        return _TERMINATOR.search(data, last) is not None
+        ending = data[-_LONGEST_ENDING:]
+        last = [max((m.start() for m in p.finditer(ending)), default=-1) for p in _LAST_RECORDS]
+        return last[0] > last[1]
 
     def _parse(self, data: bytes, limits: Limits) -> tuple[list[Transmission], Leniencies]:
         return _transmissions(data, self.encoding, "strict", Leniencies(self.options), limits)
@@ -204,13 +209,10 @@ class AstmCodec(ReportingCodec):
 def _transmissions(
     data: bytes, encoding: str, errors: str, lenient: Leniencies, limits: Limits
 ) -> tuple[list[Transmission], Leniencies]:
-    check_size(data, limits, ())
+    if len(data) > limits.max_bytes:
+        raise too_large(f"the capture has {len(data)} bytes, the limit is {limits.max_bytes}")
     body = deframe(data, lenient).body
-    # Every header may declare delimiters of its own.
-    declared = {
-        body[m.end() - 1 + k : m.end() + k] for m in _HEADER.finditer(body) for k in range(4)
-    }
-    check_size(body, limits, declared - {b""})
+    check_size(body, limits, _HEADER, _DELIMITERS)
     try:
         text = body.decode(encoding, errors)
     except UnicodeDecodeError as error:

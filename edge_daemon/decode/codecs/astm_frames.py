@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_daemon.decode.message import cut_off, malformed
+from edge_daemon.decode.message import MAX_RECORDS, cut_off, malformed, too_large
 
 if TYPE_CHECKING:
     from edge_daemon.decode.message import Leniencies
@@ -21,6 +21,7 @@ _LONGEST_TEXT = 240
 _STOP = re.compile(rb"[\x02-\x05\x17]")
 _CHECKSUM = re.compile(rb"[0-9A-Fa-f]{2}")
 _FRAME_NUMBERS = 8
+_MAX_FRAMES = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,12 @@ def deframe(data: bytes, lenient: Leniencies) -> Deframed:
     if not is_framed(data):
         return Deframed(data, 0)
     texts: list[bytes] = []
-    frames, at = 0, 0
+    frames, marks, at = 0, 0, 0
     session = False
     previous: _Frame | None = None
     while at < len(data):
+        if frames > _MAX_FRAMES or marks > MAX_RECORDS:
+            raise too_large(f"byte {at}: more than {frames + marks - 1} frames, ENQ and EOT")
         mark = data[at : at + 1]
         if mark == STX:
             if not session:
@@ -89,6 +92,7 @@ def deframe(data: bytes, lenient: Leniencies) -> Deframed:
             if previous is not None and not previous.last:
                 raise cut_off(f"byte {at}: the transmission stops inside a record (ETB before)")
             session, previous = mark == ENQ, None
+            marks += 1
             at += 1
         else:
             raise malformed(

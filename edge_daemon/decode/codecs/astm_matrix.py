@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge_daemon.decode.message import malformed
+from edge_daemon.decode.message import malformed, too_large
 from edge_daemon.errors import Quarantine
 from edge_daemon.records import ReportedHistogram
 
@@ -146,11 +146,9 @@ def _floats(record: Record, number: int, allowance: Allowance) -> NDArray[np.flo
     except zlib.error as error:
         raise malformed(f"{record.where}: M.{number} is not raw deflate: {error}") from error
     if len(raw) > limit:
-        raise Quarantine(
-            "too_large",
+        raise too_large(
             f"{record.where}: M.{number} expands {len(packed)} bytes to more than {limit}, the "
-            f"limit ({_MAX_RATIO}:1, and {allowance.left} bytes left for this capture)",
-            action="Keep the capture; no analyzer is known to send such data.",
+            f"limit ({_MAX_RATIO}:1, and {allowance.left} bytes left for this capture)"
         )
     if not unpacker.eof or unpacker.unused_data:
         raise malformed(f"{record.where}: M.{number} does not end where its deflate stream does")
@@ -167,7 +165,5 @@ def _whole(record: Record, number: np.float32, limit: int, what: str) -> int:
     if not value.is_integer() or value < 0:  # also refuses nan and infinity
         raise malformed(f"{record.where}: expected a number of {what} in M.7, found {value:g}")
     if value > limit:
-        raise Quarantine(
-            "too_large", f"{record.where}: {value:g} {what} in M.7, the limit is {limit}"
-        )
+        raise too_large(f"{record.where}: {value:g} {what} in M.7, the limit is {limit}")
     return int(value)

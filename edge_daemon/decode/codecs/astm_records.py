@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from edge_daemon.decode.message import MAX_FIELD, MAX_RECORDS, cut_off, malformed, quoted
+from edge_daemon.decode.message import MAX_FIELD, MAX_RECORDS, cut_off, malformed, quoted, too_large
 from edge_daemon.errors import Quarantine
 
 if TYPE_CHECKING:
@@ -199,16 +199,17 @@ def _lines(text: str, lenient: Leniencies) -> Iterator[str]:
     if "\n" in text:
         lenient.need("line_feeds", "records end with LF or CR LF, not with CR")
         text = text.replace("\r\n", "\r").replace("\n", "\r")
-    if not text.endswith("\r"):
-        lenient.need("without_record_end", "the last record does not end with CR")
     if text.count("\r") > MAX_RECORDS:
-        raise Quarantine("too_large", f"the capture has more than {MAX_RECORDS} records")
-    for number, line in enumerate(text.removesuffix("\r").split("\r"), start=1):
+        raise too_large(f"the capture has more than {MAX_RECORDS} records")
+    lines = text.removesuffix("\r").split("\r") if text else []
+    for number, line in enumerate(lines, start=1):
         if line.startswith("#") or not line.strip():
             shown = quoted(line) if line else "an empty line"
             lenient.need("comment_lines", f"line {number}: {shown} between the records")
         else:
             yield line
+    if lines and not text.endswith("\r"):
+        lenient.need("without_record_end", "the last record does not end with CR")
 
 
 class _Builder:
@@ -251,10 +252,9 @@ class _Builder:
             raise malformed(f"{where}: expected a record type ({known}), found {quoted(line)}")
         for number, value in enumerate(fields, start=1):
             if len(value) > MAX_FIELD and kind != "M":
-                raise Quarantine(
-                    "too_large",
+                raise too_large(
                     f"{where}: field {kind}.{number} has {len(value)} characters, the limit is "
-                    f"{MAX_FIELD}",
+                    f"{MAX_FIELD}"
                 )
         if kind in "HPOR" and self._delimiters.padding.search(line, 5 if kind == "H" else 0):
             self._lenient.need("blank_padding", f"{where}: blanks around a value")

@@ -34,6 +34,8 @@ _STATUS: Final[dict[str, Status]] = {
     "C": "corrected", "D": "withdrawn", "W": "withdrawn", "X": "withdrawn",
 }  # fmt: skip
 _NOT_CLINICAL: Final = {"T": "training", "D": "debugging"}
+_HEADER = re.compile(rb"(?:^|[\r\n\x0b])MSH")
+_DELIMITERS = 5
 _POWER = re.compile(r"[x×]?10")
 
 
@@ -69,7 +71,7 @@ class Hl7Codec(ReportingCodec):
         """Read header, patient, order and results; None unless it begins with MSH."""
         if not data.removeprefix(START).startswith(b"MSH"):
             return None
-        check_size(data, Limits(max_bytes=len(data)), _delimiters(data))
+        check_size(data, Limits(max_bytes=len(data)), _HEADER, _DELIMITERS)
         message = read_messages(data, "utf-8", "replace", Leniencies(None))[0]
         sample = next(iter(message.samples), None)
         keywords = (
@@ -119,18 +121,9 @@ class Hl7Codec(ReportingCodec):
         return not data.startswith(b"MSH") or data.endswith((b"\r", b"\n"))
 
     def _parse(self, data: bytes, limits: Limits) -> tuple[list[Hl7Message], Leniencies]:
-        check_size(data, limits, _delimiters(data))
+        check_size(data, limits, _HEADER, _DELIMITERS)
         lenient = Leniencies(self.options)
         return read_messages(data, self.encoding, "strict", lenient), lenient
-
-
-def _delimiters(data: bytes) -> set[bytes]:
-    declared = {
-        data[m.end() + k : m.end() + k + 1]
-        for m in re.finditer(rb"(?:^|[\r\n\x0b])MSH", data)
-        for k in range(5)
-    }
-    return (declared | {b"\r", b"\n"}) - {b""}
 
 
 def _format(header: Segment) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from edge_daemon.decode.message import MAX_FIELD, MAX_RECORDS, cut_off, malformed, quoted
+from edge_daemon.decode.message import MAX_FIELD, MAX_RECORDS, cut_off, malformed, quoted, too_large
 from edge_daemon.errors import Quarantine
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _split(block: bytes, lenient: Leniencies) -> list[bytes]:
         lenient.need("line_feeds", "segments end with LF or CR LF, not with CR")
         block = block.replace(b"\r\n", b"\r").replace(b"\n", b"\r")
     if block.count(b"\r") > MAX_RECORDS:
-        raise Quarantine("too_large", f"the capture has more than {MAX_RECORDS} segments")
+        raise too_large(f"the capture has more than {MAX_RECORDS} segments")
     starts = [0, *(match.end() for match in re.finditer(rb"\r+(?=MSH[^\w\s])", block))]
     return [block[a:b] for a, b in zip(starts, [*starts[1:], len(block)], strict=True)]
 
@@ -263,10 +263,9 @@ def _segment(line: str, where: str, encoding: Encoding) -> Segment:
     encoded = name == "OBX" and len(fields) > 1 and fields[1] in {"ED", "RP"}
     for number, value in enumerate(fields, start=1):
         if len(value) > MAX_FIELD and not (encoded and number == 5):
-            raise Quarantine(
-                "too_large",
+            raise too_large(
                 f"{where}: field {name}-{number} has {len(value)} characters, the limit is "
-                f"{MAX_FIELD}",
+                f"{MAX_FIELD}"
             )
     return Segment(name, tuple(fields), where, encoding)
 

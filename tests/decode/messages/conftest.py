@@ -9,7 +9,6 @@ import zlib
 import pytest
 
 from edge_daemon.decode import load_profile
-from edge_daemon.resources import profiles_dir
 
 FLOATLE = "FLOATLE-stream/deflate:base64"
 
@@ -85,22 +84,12 @@ MATCH = {
 def reporting(tmp_path):
     """Load a profile of the test analyzer; `more` follows its [codec] section."""
 
-    def load(codec, more=""):
+    def load(codec, more="", replace=("", "")):
         path = tmp_path / "acme_cell9" / "1.0.toml"
         path.parent.mkdir(exist_ok=True)
         text = PROFILE.format(codec=codec, match=MATCH[codec]) + more
-        path.write_text(text, encoding="utf-8")
-        return load_profile(path)
-
-    return load
-
-
-@pytest.fixture(scope="session")
-def shipped():
-    """Load a shipped profile by folder."""
-
-    def load(folder):
-        (path,) = (profiles_dir() / folder).glob("*.toml")
+        assert replace[0] in text
+        path.write_text(text.replace(*replace), encoding="utf-8")
         return load_profile(path)
 
     return load
