@@ -51,6 +51,7 @@ class Recorder:
         self._ended = ended
         # Touched by one slot's thread at a time for each key.
         self._decoded: dict[int, Decoded] = {}
+        self._reported: set[int] = set()
         self._runs: set[int] = set()
 
     def step(self, task: Task, step: Step) -> None:
@@ -85,6 +86,7 @@ class Recorder:
 
     def _report(self, capture_id: int, step: Reported) -> None:
         receipt = self._store.record_report(capture_id, step)
+        self._reported.add(capture_id)
         self._log.emit(
             Event.CAPTURE_REPORTED,
             capture_id=capture_id,
@@ -96,13 +98,19 @@ class Recorder:
 
     def done(self, task: Task) -> None:
         """End a task; without a run it held no cells, or its profile is decode-only."""
-        error = None
+        error: EdgeError | None = None
+        if not self._found_anything(task.capture_id):
+            self.failed(task, _nothing(task))
+            return
         if task.capture_id not in self._runs:
             try:
                 self._store.finish_decoded(task.capture_id)
             except EdgeError as problem:
                 error = problem
         self._end(task, error)
+
+    def _found_anything(self, capture_id: int) -> bool:
+        return capture_id in self._decoded or capture_id in self._reported
 
     def failed(self, task: Task, error: EdgeError) -> None:
         """Quarantine the capture, or leave it pending if the same may succeed later."""
@@ -127,6 +135,7 @@ class Recorder:
 
     def _end(self, task: Task, error: EdgeError | None) -> None:
         self._decoded.pop(task.capture_id, None)
+        self._reported.discard(task.capture_id)
         self._runs.discard(task.capture_id)
         self._ended(task, error)
 
@@ -136,6 +145,14 @@ def _as_quarantine(task: Task, error: EdgeError) -> Quarantine:
     if isinstance(error, Quarantine):
         return error
     return Quarantine("not_classified", f"{task.name}: {error.message}", action=error.action)
+
+
+def _nothing(task: Task) -> Quarantine:
+    return Quarantine(
+        "malformed",
+        f"{task.name}: it holds neither cells nor a report",
+        action="check on the analyzer what was sent; if there is a result, correct the profile",
+    )
 
 
 class Pipeline:

@@ -106,9 +106,17 @@ def content(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outgoing(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what the central server has no need to know: the patient's name."""
+    """Leave out what the central server has no need to know: names of patient and owner.
+
+    Among the lines of a report, what is neither a measurand nor a number may be such a name.
+    """
     sample = {key: value for key, value in document["sample"].items() if key != "patient_name"}
-    return {**document, "sample": sample}
+    told = {**document, "sample": sample}
+    if "values" in document:
+        told["values"] = [
+            line for line in document["values"] if line["code"] or line["value"] is not None
+        ]
+    return told
 
 
 def canonical(document: Any) -> str:

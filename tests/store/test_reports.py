@@ -6,11 +6,12 @@ import json
 import math
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from edge_daemon.errors import EdgeError, Quarantine
-from edge_daemon.records import Flag, ReportedHistogram
+from edge_daemon.records import Flag, ReportedHistogram, ReportedValue
 from edge_daemon.store import layout, queries, reports
 from edge_daemon.store.documents import canonical, digest
 from edge_daemon.store.writer import ReportReceipt
@@ -53,8 +54,13 @@ def test_a_results_only_capture_ends_as_decoded_with_its_report(store, make, db)
     assert (found["run_id"], found["reason"]) == (None, None)
 
 
-def test_the_outbox_row_of_a_report(tell, db):
-    tell(1, patient_name="Bella", patient_id="P-7")
+def test_the_outbox_row_of_a_report(store, make, tell, db):
+    named = make.reported(patient_name="Bella", patient_id="P-7")
+    owner = ReportedValue("Master Name", None, None, "", "Bella's owner")
+    lines = (*named.report.values, owner)
+    named = replace(named, report=replace(named.report, values=lines))
+    store.accept(make.capture(1))
+    store.record_report(1, named)
     tell(2, simulated=True)
     rows = outbox(db)
     assert [(r["type"], r["run_id"], r["report_id"]) for r in rows] == [
@@ -64,7 +70,9 @@ def test_the_outbox_row_of_a_report(tell, db):
         assert digest(row["body"]) == row["digest"]
         assert "Bella" not in row["body"]
         assert (row["state"], row["attempts"], row["schema"]) == ("waiting", 0, 1)
+    assert reports.report(db, 1)["values"][-1]["text"] == "Bella's owner"
     body = json.loads(rows[0]["body"])
+    assert [v["name"] for v in body["values"]] == ["RBC", "PLT", "WBC"]
     assert canonical(body) == rows[0]["body"]
     assert body["sample"]["patient_id"] == "P-7"
     assert body["values"][0] == {
