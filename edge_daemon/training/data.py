@@ -269,6 +269,9 @@ class _Loader:
             if batch.channels != channels:
                 self.dropped.append(f"{file.name}: other channels than the first capture")
                 return
+            if ANCHOR not in channels:
+                self.dropped.append(f"{file.name}: no channel {ANCHOR}, which training needs")
+                return
             peak = red_cell_peak(batch.signals, channels, ANCHOR)
         except OSError as error:
             self.dropped.append(f"{file.name}: {error.strerror}")

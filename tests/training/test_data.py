@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_daemon.errors import EdgeError
+from edge_daemon.resources import profiles_dir
 from edge_daemon.training import data
 from edge_daemon.training.data import HEADER, load_cohort, load_references
 
@@ -132,3 +133,14 @@ def test_a_missing_capture_is_left_out_and_named(captures, registry, tmp_path):
     cohort = load_cohort(folder, folder / "references.csv", registry)
     assert len(cohort.runs) == 13
     assert victim.name in cohort.dropped[0]
+
+
+def test_captures_without_the_anchor_channel_are_left_out_with_the_reason(
+    registry, tmp_path, table
+):
+    prefix = "00-15.sample."
+    for path in (profiles_dir() / "sysmex_xn_ret").glob(f"{prefix}*"):
+        shutil.copy(path, tmp_path / path.name.removeprefix(prefix))
+    first = max(path.name for path in tmp_path.glob("*.116.csv"))
+    with pytest.raises(EdgeError, match=r"no channel EXT\.A, which training needs"):
+        load_cohort(tmp_path, table((first, "dog", "7", "300", "1", "200", "1")), registry)
