@@ -100,7 +100,7 @@ def cases():
                 yield pytest.param(profile_id, carry, id=f"{profile_id}-{carry.__name__}")
 
 
-@pytest.mark.parametrize(("profile_id", "carry"), cases())
+@pytest.mark.parametrize(("profile_id", "carry"), list(cases()))
 def test_the_same_capture_gives_the_same_arrays(lines, profile_id, carry, wait_until):
     profile = REGISTRY.profiles[profile_id]
     sample = kit.read_sample(profile_path(profile_id))
