@@ -6,10 +6,15 @@ import shutil
 
 import pytest
 
+from edge_daemon.clock import SystemClock
+from edge_daemon.config import load_config
+from edge_daemon.decode import Registry
 from edge_daemon.decode.kit import read_sample
+from edge_daemon.lines import make_source
 from edge_daemon.parts import split
 from edge_daemon.pipeline import default_plan, process_files, select_files
 from edge_daemon.resources import profiles_dir
+from edge_daemon.sources.folder import Handlers
 
 PROFILE = "sysmex_xn_ret/00-15"
 PREFIX = "00-15.sample."
@@ -58,3 +63,17 @@ def test_tables_beside_runs_are_taken_only_by_a_profile_that_is_named(export):
     assert len(select_files([export], default_plan())) == 1
     named = select_files([export], default_plan(), profile_id="generic_csv")
     assert [path.name for path in named][-1] == "references.csv"
+
+
+def test_the_service_knows_the_parts_of_every_profile(tmp_path):
+    """What the profiles say of names reaches the sources of the service."""
+    config = tmp_path / "edge.toml"
+    config.write_text(
+        '[[source]]\nname = "xn"\npath = "export"\npatterns = ["*.csv"]\n', encoding="utf-8"
+    )
+    settings = load_config(config)
+    registry = Registry.load([profiles_dir()])
+    ignore = Handlers(lambda _: None, lambda *_: None, lambda _: True, lambda *_: None)
+    source = make_source(settings, settings.source[0], registry, (ignore, None), SystemClock())
+    assert source.spec.parts == registry.part_patterns
+    assert len(registry.part_patterns) >= 2
