@@ -124,6 +124,21 @@ def test_text_lines_with_a_crc(line):
     assert one.actions[1] == Discard("checksum", 10)
 
 
+def test_a_delimited_packet_shorter_than_its_header_is_damage(line):
+    one = line("packet", {**LINES, "header": 4})
+    one.feed(text_line(b"ab"), text_line(b"abc"), text_line(b"abcd"))
+    assert one.messages == [b"", b"d"]
+    assert one.actions[0] == Discard("checksum", len(text_line(b"ab")))
+
+
+def test_a_delimited_packet_of_an_unknown_kind_is_damage(line):
+    kinds = {"kinds": {"offset": 1, "start": 65, "data": 66, "end": 67}, "sequence": {"offset": 2}}
+    one = line("packet", {**LINES, "header": 3, **kinds})
+    one.feed(text_line(b"X\x00?"), text_line(b"A\x01one "), text_line(b"C\x02run"))
+    assert one.messages == [b"one run"]
+    assert one.troubles == ["checksum"]
+
+
 # Finding packets
 
 
@@ -226,6 +241,13 @@ def test_good_and_damaged_packets_are_answered(line):
     assert one.feed(good) == [Deliver(b"text"), ACK]
     assert one.feed(broken) == [NAK]
     assert one.feed(good) == [Discard("checksum", len(good)), Discard("repeated", len(good)), ACK]
+
+
+def test_the_packet_behind_a_refused_one_is_refused_too(line):
+    one = line("packet", {**SINGLE, "refuse": "15"})
+    broken = packet(1, 1, b"text").replace(b"text", b"taxt")
+    one.feed(broken * 3)
+    assert one.replies == b"\x15" * 3
 
 
 def test_behind_a_pause_a_damaged_packet_is_refused_again(line):
