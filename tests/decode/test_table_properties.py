@@ -33,7 +33,7 @@ def written(rows, names, delimiter, quoting, end):
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_floating_point_numbers_come_back_exactly(data):
     width = data.draw(st.integers(1, 5))
     rows = data.draw(st.lists(st.lists(FINITE, min_size=width, max_size=width), max_size=8))
@@ -49,6 +49,7 @@ def test_floating_point_numbers_come_back_exactly(data):
 
 
 @given(st.lists(st.lists(st.integers(0, 2**32 - 1), min_size=3, max_size=3), max_size=20))
+@settings(deadline=None)
 def test_whole_numbers_come_back_exactly(rows):
     text = written(rows, "ABC", ";", csv.QUOTE_MINIMAL, "\n")
     found = read_table(text.encode(), Layout(delimiter=";", integer_bits=32), DEFAULT_LIMITS)
@@ -56,6 +57,7 @@ def test_whole_numbers_come_back_exactly(rows):
 
 
 @given(st.lists(FINITE, min_size=1, max_size=20))
+@settings(deadline=None)
 def test_a_decimal_comma_is_a_decimal_point(values):
     text = "A;B\n" + "".join(f"{v!r};0\n" for v in values)
     comma = text.replace(".", ",").encode()
@@ -64,6 +66,7 @@ def test_a_decimal_comma_is_a_decimal_point(values):
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=6), st.integers(0, 2**32))
+@settings(deadline=None)
 def test_a_run_in_parts_is_the_run(sizes, seed):
     values = np.random.default_rng(seed).integers(0, 256, (sum(sizes), 2))
     rows = [f"{a},{b}\n" for a, b in values]
@@ -80,7 +83,7 @@ def test_a_run_in_parts_is_the_run(sizes, seed):
 
 
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_every_cut_table_is_refused_or_ends_with_a_row(data):
     rows = data.draw(st.lists(st.lists(FINITE, min_size=2, max_size=2), min_size=1, max_size=5))
     text = written(rows, "AB", ",", csv.QUOTE_MINIMAL, "\n").encode()
@@ -120,7 +123,7 @@ PIECES = st.sampled_from(
 
 
 @given(LAYOUTS, st.lists(PIECES, max_size=60).map("".join), st.data())
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_nothing_but_our_own_errors_comes_out(codec, text, data):
     encoding = data.draw(st.sampled_from([codec.encoding, "utf-8"]))
     capture = text.encode(encoding, "replace")
@@ -136,6 +139,7 @@ def test_nothing_but_our_own_errors_comes_out(codec, text, data):
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_any_bytes(data):
     codec = TableCodec(name="table")
     assert codec.is_whole(data)
@@ -147,6 +151,7 @@ def test_any_bytes(data):
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=50)), max_size=4), st.data())
+@settings(deadline=None)
 def test_only_containers_of_our_own_are_opened(parts, data):
     names = [name for name, _ in parts]
     if len(parts) < 2 or len(set(names)) < len(names):
