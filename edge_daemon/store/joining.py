@@ -4,7 +4,8 @@ Nothing of this is stored: a run, a late report and a corrected profile may come
 and every answer is worked out from what is there. A report belongs to a run when both name the
 same sample, lie within a time window of each other, and contradict each other in nothing: mark
 of simulation, serial number, patient, species. Where several runs would do (a sample that was
-measured again), it is the one of the same instrument that is nearest in time.
+measured again), it is the one of the same instrument that is nearest in time; and reports that
+contradict each other are never put together.
 
 Sample ids are reused, often daily, so time decides, and only a clock that both sides share may:
 the analyzer's own, one boot's monotonic clock, or synchronised wall time. Standard library only.
@@ -248,11 +249,17 @@ def match(
             joined.append(report)
     if not joined:
         return Match((), tuple(against))
-    one = min(joined, key=lambda report: _rank(run, report)).instrument
-    others = [(r.id, "other_analyzer") for r in joined if r.instrument != one]
-    return Match(
-        tuple(r.id for r in joined if r.instrument == one), tuple(sorted([*against, *others]))
-    )
+    together: list[Subject] = []
+    for report in sorted(joined, key=lambda report: _rank(run, report)):
+        reasons = (
+            "other_analyzer" if one.instrument != report.instrument else contradiction(one, report)
+            for one in together
+        )
+        if (reason := next(filter(None, reasons), None)) is None:
+            together.append(report)
+        else:
+            against.append((report.id, reason))
+    return Match(tuple(sorted(report.id for report in together)), tuple(sorted(against)))
 
 
 def _rank(run: Subject, report: Subject) -> tuple[bool, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 SPECIES_DIFFERS: Final = "species_differs"
 
@@ -92,14 +92,28 @@ def _difference(ours: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def remark(run: Mapping[str, Any], report: Mapping[str, Any], code: str) -> dict[str, Any]:
-    """Say why a report of the same sample and time is not compared, as a flag would."""
+def remark(
+    run: Mapping[str, Any],
+    joined: Sequence[Mapping[str, Any]],
+    report: Mapping[str, Any],
+    code: str,
+) -> dict[str, Any]:
+    """Say why a report of the same sample and time is not compared, as a flag would.
+
+    It contradicts the run, or what is compared with the run (`joined`).
+    """
     who = f"the analyzer's report {report['id']} of this sample"
+
+    def known(of: Callable[[Mapping[str, Any]], str | None]) -> str:
+        if (own := of(run)) is not None:
+            return f"this run {own}"
+        return next((f"its report {r['id']} {told}" for r in joined if (told := of(r))), "this run")
+
     message = {
-        "patient_differs": f"{who} is for patient {_patient(report)}, this run for {_patient(run)}",
-        "species_differs": f"{who} says {report['species']}, this run {run['species']}",
+        "patient_differs": f"{who} is for patient {_patient(report)}, {known(_for_patient)}",
+        "species_differs": f"{who} says {report['species']}, {known(lambda r: r['species'])}",
         "analyzer_differs": f"{who} comes from serial number {report['instrument_serial']}, "
-        f"this run from {run['instrument_serial']}",
+        f"{known(_from_serial)}",
         "control_material": f"{who} is of control material",
         "other_analyzer": f"{who} came through instrument {report['instrument']}, "
         f"this run through {run['instrument']}",
@@ -132,5 +146,14 @@ def suspicion(run: Mapping[str, Any], reports: Iterable[Mapping[str, Any]]) -> l
     ]
 
 
-def _patient(record: Mapping[str, Any]) -> str:
-    return record["patient_id"] or record["patient_name"] or "not given"
+def _patient(record: Mapping[str, Any]) -> str | None:
+    patient: str | None = record["patient_id"] or record["patient_name"] or None
+    return patient
+
+
+def _for_patient(record: Mapping[str, Any]) -> str | None:
+    return f"for {patient}" if (patient := _patient(record)) else None
+
+
+def _from_serial(record: Mapping[str, Any]) -> str | None:
+    return f"from {serial}" if (serial := record["instrument_serial"]) else None

@@ -192,7 +192,7 @@ def of_run(db: sqlite3.Connection, run: dict[str, Any]) -> dict[str, Any]:
     told = with_ids(db, [*matched.joined, *(key for key, _ in matched.contradicted)])
     joined = [told[key] for key in matched.joined]
     values = merge(joined)
-    remarks = [remark(run, told[key], reason) for key, reason in matched.contradicted]
+    remarks = [remark(run, joined, told[key], reason) for key, reason in matched.contradicted]
     return {
         "reports": joined,
         "values": values,

@@ -197,6 +197,20 @@ def test_two_instruments_are_not_mixed():
     )
 
 
+def test_reports_that_contradict_each_other_are_not_put_together():
+    told = [
+        report(1, patient_id="P-7", at=60.0),
+        report(2, at=90.0),
+        report(3, patient_id="P-9", at=300.0),
+        report(4, species="cat", patient_id="P-7", at=400.0),
+    ]
+    assert match(row(), told) == Match((1, 2, 4), ((3, "patient_differs"),))
+    assert match(row(at=89.0), told).contradicted == ((3, "patient_differs"),)
+    assert match(row(at=299.0), told) == Match(
+        (2, 3), ((1, "patient_differs"), (4, "patient_differs"))
+    )
+
+
 times = st.sampled_from([0.0, 1.0, 5 * H, 12 * H, 13 * H, 25 * H, -3 * H])
 items = st.fixed_dictionaries(
     {

@@ -294,6 +294,19 @@ def test_what_contradicts_is_said_and_not_compared(
     assert reports.unmatched_runs(db) == {1}
 
 
+def test_what_contradicts_a_report_that_is_compared_is_said(analyse, tell, db):
+    analyse(1, species=None)
+    tell(2, {"RBC": 6.5}, patient_id="P-7")
+    tell(3, {"RBC": 9.9}, patient_id="P-9")
+    tell(4, {"RBC": 9.8}, species="cat")
+    told = queries.run(db, "1")["analyzer"]
+    assert [d["analyzer"] for d in told["differences"]] == [6.5]
+    assert [r["message"].partition("this sample ")[2] for r in told["remarks"]] == [
+        "is for patient P-9, its report 1 for P-7",
+        "says cat, its report 1 dog",
+    ]
+
+
 def test_our_suspicion_of_the_species_is_held_against_the_report(analyse, tell, db):
     suspected = Flag("species_suspected", "review", "Species? Entered as dog, most like cat", "x")
     analyse(1, suspected)
