@@ -251,7 +251,7 @@ def _counts(seen: Observation, sent: SentHistogram) -> tuple[tuple[float, ...], 
     """Return one count a bin, or none and why."""
     content = "" if seen.attachment is None else seen.attachment.base64
     try:
-        raw = binascii.a2b_base64(content, strict_mode=True)
+        raw = binascii.a2b_base64("".join(content.split()), strict_mode=True)
     except (binascii.Error, ValueError) as error:
         return (), f"not base64 ({error})"
     if not raw or len(raw) % sent.bytes or len(raw) > _MAX_BINS * sent.bytes:

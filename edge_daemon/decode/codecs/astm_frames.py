@@ -86,23 +86,23 @@ def deframe(data: bytes, lenient: Leniencies) -> Deframed:
             if not _repeats(frame, previous):
                 _check_number(frame, previous, session=session)
                 texts.append(_text(frame, lenient))
-            previous, at = frame, frame.after
-            frames += 1
+            previous, at, frames = frame, frame.after, frames + 1
         elif mark in (ENQ, EOT):
-            if previous is not None and not previous.last:
-                raise cut_off(f"byte {at}: the transmission stops inside a record (ETB before)")
-            session, previous = mark == ENQ, None
-            marks += 1
-            at += 1
+            _check_stop(previous, at)
+            session, previous, at, marks = mark == ENQ, None, at + 1, marks + 1
         else:
             raise malformed(
                 f"byte {at}: expected a frame (STX), ENQ or EOT, found {data[at : at + 8]!r}"
             )
-    if session or (previous is not None and not previous.last):
-        raise cut_off(
-            f"byte {at}: the transmission does not end (no EOT, or ETB in the last frame)"
-        )
+    if session:
+        raise cut_off(f"byte {at}: the transmission does not end (no EOT)")
+    _check_stop(previous, at)
     return Deframed(b"".join(texts), frames)
+
+
+def _check_stop(previous: _Frame | None, at: int) -> None:
+    if previous is not None and not previous.last:
+        raise cut_off(f"byte {at}: the transmission stops inside a record (ETB before)")
 
 
 def _read_frame(data: bytes, at: int, lenient: Leniencies) -> _Frame:

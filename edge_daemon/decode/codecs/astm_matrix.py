@@ -33,24 +33,16 @@ class Matrix:
 
     Attributes
     ----------
-    kind, group, name
-        M.3 (``HISTOGRAM`` or ``MATRIX``), M.4 and M.5.
+    kind, name
+        M.3 (``HISTOGRAM`` or ``MATRIX``) and M.5.
     values
         float32 ``(rows, columns)``: of a histogram positions and heights, of list mode one row an
         event.
-    x, y
-        Range of either axis.
-    thresholds
-        Where the analyzer divided the x axis.
     """
 
     kind: str
-    group: str
     name: str
     values: NDArray[np.float32]
-    x: tuple[float, float]
-    y: tuple[float, float]
-    thresholds: tuple[float, ...]
 
 
 class Allowance:
@@ -67,6 +59,9 @@ def holds_matrix(record: Record) -> bool:
 
 def read_matrix(record: Record, limits: Limits, allowance: Allowance) -> Matrix:
     """Expand and check one matrix.
+
+    M.7 holds the ranges of both axes, the number of thresholds on the first and the thresholds
+    themselves, a 0, the numbers of columns and rows, and the values column by column.
 
     Raises
     ------
@@ -95,16 +90,7 @@ def read_matrix(record: Record, limits: Limits, allowance: Allowance) -> Matrix:
         )
     values = np.ascontiguousarray(body.reshape(columns, rows).T)
     values.flags.writeable = False
-    x0, x1, y0, y1 = (float(number) for number in numbers[:4])
-    return Matrix(
-        kind=record.text(3),
-        group=record.text(4),
-        name=record.text(5),
-        values=values,
-        x=(x0, x1),
-        y=(y0, y1),
-        thresholds=tuple(float(number) for number in numbers[5 : 5 + thresholds]),
-    )
+    return Matrix(record.text(3), record.text(5), values)
 
 
 def as_histogram(matrix: Matrix, unit: str) -> ReportedHistogram | None:

@@ -156,6 +156,13 @@ def test_another_encoding_is_left_alone(message):
     assert read(message("text^12 34")).values.shape == (0, 0)
 
 
+def test_limits_themselves_are_allowed(message, make):
+    limits = Limits(max_events=3, max_channels=3)
+    assert read(message(make.matrix(EVENTS)), limits=limits).values.shape == (3, 3)
+    for tighter in (Limits(max_events=2), Limits(max_channels=2)):
+        assert refusal(message(make.matrix(EVENTS)), tighter).code == "too_large"
+
+
 def test_expansion_is_bounded(message):
     bomb = deflated(b"\0" * 40_000_000)
     assert len(bomb) < 60_000

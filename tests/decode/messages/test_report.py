@@ -246,6 +246,13 @@ def test_histograms_inside_results(make, reporting):
     assert notes == ()
 
 
+def test_base64_may_be_broken_into_lines(make, reporting):
+    content = encoded(">3H", 1, 2, 258)
+    broken = f"{content[:4]}\\X0D0A\\{content[4:]}\\.br\\"
+    found, _ = histograms(make, reporting, ("15050", broken))
+    assert found[0].counts == (1.0, 2.0, 258.0)
+
+
 @pytest.mark.parametrize(
     "content", ["", "***", encoded("3B", 1, 2, 3), encoded("9000B", *[0] * 9000)]
 )
