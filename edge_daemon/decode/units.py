@@ -27,7 +27,7 @@ _POSSIBLE: Final = {
     "RBC": (0.01, 40.0), "HCT": (1.0, 90.0), "HGB": (0.2, 40.0), "MCV": (8.0, 400.0),
     "MCH": (2.0, 300.0), "MCHC": (8.0, 200.0), "RDW": (2.0, 150.0), "RETIC": (0.0, 10_000.0),
     "RETIC%": (0.0, 100.0), "PLT": (0.0, 20_000.0), "MPV": (1.0, 100.0), "PDW": (0.5, 100.0),
-    "PCT": (0.0, 20.0),
+    "PCT": (0.0, 5.0),
 }  # fmt: skip
 """Wide enough for any disease and artefact (agglutination: MCV, MCH, MCHC far too high), narrow
 enough to show a value that is in another unit than its label says."""
