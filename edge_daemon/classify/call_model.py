@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.priors import SETTLED, reestimate
+from edge_daemon.classify.priors import SETTLED, reestimate, rule_out
 from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR, adapt_stage1
 from edge_daemon.classify.session import StageSession
 from edge_daemon.classify.strata import Strata
@@ -113,7 +113,10 @@ class CallModel:
         """
         several = len(self._weights1) > 1
         weights1 = self._weights1[self._strata.split(signals, self._peak) if several else 0]
-        stage1 = _weigh(self._run(self._stage1, signals), weights1)
+        raw = self._run(self._stage1, signals)
+        if several:
+            raw = rule_out(raw, self._strata.possible(signals, self._peak))
+        stage1 = _weigh(raw, weights1)
         red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
         stage2 = np.broadcast_to(self._priors2, (len(signals), 3)).copy()
         stage2[red] = _weigh(self._run(self._stage2, signals[red]), self._weights2)

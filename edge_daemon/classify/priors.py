@@ -31,6 +31,10 @@ chases errors of the model.
 """
 MAX_FALL: Final = 1000.0
 """How much rarer: ruminants have practically no reticulocytes."""
+NEVER: Final = 1e-4
+"""Frequency in training below which a class gets no commoner: there were none to learn from."""
+RULED_FLOOR: Final = 1e-6
+"""Least posterior of a class that the size of an event allows, when others are ruled out."""
 
 SETTLED: Final = 0.9999
 """Posterior from which no admissible shift moves an event noticeably: it stays as it is."""
@@ -102,6 +106,7 @@ def reestimate_strata(
         The adapted posterior and, ``(strata, classes)``, how much commoner each class is than in
         training.
     """
+    posterior = rule_out(posterior, strata.possible(signals, peak))
     stratum = strata.split(signals, peak)
     number = expected_doublets(strata.red_events(signals, peak), *coincidence)
     result = np.empty_like(posterior)
@@ -116,6 +121,26 @@ def reestimate_strata(
         result[rows], found = reestimate(posterior[rows], priors, known)
         shift[index] = found / priors
     return result, shift
+
+
+def rule_out(posterior: NDArray[np.float32], possible: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Share the posterior of impossible classes out among the possible ones.
+
+    Parameters
+    ----------
+    posterior
+        float32 ``(events, classes)``.
+    possible
+        bool ``(events, classes)``, one in every row at least.
+
+    Returns
+    -------
+    NDArray
+        float32 ``(events, classes)``, rows sum to 1.
+    """
+    kept = np.where(possible, posterior + np.float32(RULED_FLOOR), np.float32(0))
+    result: NDArray[np.float32] = kept / kept.sum(axis=1, keepdims=True)
+    return result
 
 
 def reestimate(
@@ -169,7 +194,8 @@ def _bounded(
 ) -> NDArray[np.float64]:
     common = int(np.argmax(training_priors))
     shift = priors / training_priors
-    shift = np.clip(shift / max(shift[common], 1e-12), 1 / MAX_FALL, MAX_RISE)
+    rise = np.where(training_priors < NEVER, 1.0, MAX_RISE)
+    shift = np.clip(shift / max(shift[common], 1e-12), 1 / MAX_FALL, rise)
     bounded = training_priors * shift
     result: NDArray[np.float64] = bounded / bounded.sum()
     return result

@@ -29,6 +29,8 @@ BRIGHT_RATIO: Final = 15.0
 """Fluorescence area over the peak from which a large event may be a white cell."""
 RED_RATIO: Final = 0.4
 """Anchor signal over the peak from which an event counts as at least one red cell."""
+NO_RED_RATIO: Final = 0.27
+"""Anchor signal over the peak below which no event is a red cell; fragments are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,25 @@ class Strata:
             bright = signals[:, self.dye] > np.float32(BRIGHT_RATIO) * peak[self.dye]
             strata[large & bright] = BRIGHT
         return strata
+
+    def possible(
+        self, signals: NDArray[np.float32], peak: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Say which of stage 1's classes an event of this size can be.
+
+        A tiny event is no red cell, one larger than a red cell no platelet. Left to the
+        network, a thousandth of them would outnumber the platelets of a thrombocytopenic run.
+
+        Returns
+        -------
+        NDArray
+            bool ``(events, 3)``: red cell, platelet, other.
+        """
+        size = signals[:, self.size]
+        possible = np.ones((len(signals), 3), dtype=np.bool_)
+        possible[:, 0] = size >= np.float32(NO_RED_RATIO) * peak[self.size]
+        possible[:, 1] = size <= np.float32(LARGE_RATIO) * peak[self.size]
+        return possible
 
     def red_events(self, signals: NDArray[np.float32], peak: NDArray[np.float32]) -> int:
         """Events that hold at least one red cell, by size alone."""

@@ -198,6 +198,7 @@ def train(
             schedule=schedule,
             report=report,
             progress=advance,
+            say=output.say,
         )
     output.say(f"Wrote {bundle.id} to {bundle.path}; its card says how well it agrees.")
     output.say(f"Look at {out}-report/report.html.")

@@ -19,19 +19,21 @@ from edge_daemon.classify.tally import tally_cells
 from edge_daemon.errors import EdgeError
 from edge_daemon.training.bundling import Recipe, write_bundle
 from edge_daemon.training.card import training_card
+from edge_daemon.training.checkpoint import fingerprint_of, open_checkpoint
 from edge_daemon.training.data import ANCHOR, Cohort, Run, load_cohort
 from edge_daemon.training.doubt import fit_uncertainty, residuals
 from edge_daemon.training.fit import Fitted, fit
 from edge_daemon.training.graphs import build_graph
 from edge_daemon.training.habits import learn_habits
 from edge_daemon.training.report_training import Diary, as_batch, leave_report
+from edge_daemon.training.trainer import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.decode.registry import Registry
-    from edge_daemon.training.trainer import Report, Schedule
+    from edge_daemon.training.trainer import Report
 
 METHOD: Final = "IDEC then VaDE on sample-level values (arXiv 2509.19399), no cell labels"
 CALIBRATION_RUNS: Final = 60
@@ -70,8 +72,12 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
     schedule: Schedule | None = None,
     report: Report | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    say: Callable[[str], None] = lambda _message: None,
 ) -> Bundle:
     """Train, quantize, check on held-out runs, write a bundle and a report beside it.
+
+    The state of training is kept in ``<out>.part`` until the bundle is written; the same call
+    after an interruption goes on from there and ends with the same bytes.
 
     Parameters
     ----------
@@ -85,6 +91,8 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
         Of every random choice.
     profile_id
         Train for this profile only.
+    say
+        Told when an interrupted training is taken up again, or cannot be.
 
     Raises
     ------
@@ -98,7 +106,9 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
         )
     cohort = load_cohort(captures, references, registry, profile_id=profile_id, progress=progress)
     diary = Diary(report)
-    fitted = fit(cohort, seed=seed, schedule=schedule, report=diary)
+    plan = schedule or Schedule()
+    checkpoint = open_checkpoint(out, fingerprint_of(cohort, (seed, plan, _versions())), say)
+    fitted = fit(cohort, seed=seed, schedule=plan, report=diary, checkpoint=checkpoint)
     recipe = _recipe(out.name, cohort, fitted, seed)
     runs = [(run.signals[:CALIBRATION_EVENTS], run.peak) for run in _spread(cohort.runs)]
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +124,15 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
     )
     bundle = write_bundle(out, fitted.networks, recipe, runs)
     leave_report(bundle, cohort, fitted, diary)
+    checkpoint.drop()
     return bundle
+
+
+def _versions() -> tuple[str, ...]:
+    """Whatever computes the bytes of a bundle."""
+    return tuple(
+        f"{name} {importlib.metadata.version(name)}" for name in ("edge-daemon", "jax", "numpy")
+    )
 
 
 def _spread(runs: Sequence[Run]) -> list[Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,8 +12,15 @@ from edge_daemon.classify.strata import STRATA, Strata
 from edge_daemon.training import idec, vade
 from edge_daemon.training.data import ANCHOR
 from edge_daemon.training.graphs import CLIP, Network, encoder_inputs
-from edge_daemon.training.network import adapt
-from edge_daemon.training.sampling import CELLS_PER_RUN, scaling, stack, thin
+from edge_daemon.training.network import adapt, rule_out
+from edge_daemon.training.sampling import (
+    CELLS_PER_RUN,
+    scaling,
+    stack,
+    stage1_groups,
+    stage2_groups,
+    thin,
+)
 from edge_daemon.training.soft_labels import (
     beyond_doubt,
     chance_rate,
@@ -29,8 +37,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edge_daemon.training.checkpoint import Checkpoint
     from edge_daemon.training.data import Cohort, Run
-    from edge_daemon.training.network import Cells
+    from edge_daemon.training.network import Cells, Params
+    from edge_daemon.training.sampling import Group
 
     Floats = NDArray[np.float32]
 
@@ -75,7 +85,12 @@ class _Thinned:
 
 
 def fit(
-    cohort: Cohort, *, seed: int, schedule: Schedule | None = None, report: Report | None = None
+    cohort: Cohort,
+    *,
+    seed: int,
+    schedule: Schedule | None = None,
+    report: Report | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Train stage 1, then stage 2 on the cells that stage 1 calls red.
 
@@ -89,31 +104,28 @@ def fit(
         How long and how hard; the default is what ships.
     report
         Called after every epoch.
+    checkpoint
+        Where an interrupted training is taken up again.
     """
     plan = schedule or Schedule()
     rng = np.random.default_rng(seed)
     count = len(cohort.runs)
     validation = np.sort(rng.permutation(count)[: max(2, round(VALIDATION_SHARE * count))])
-    thinned = [_thin(run, rng) for run in cohort.runs]
+    anchor = cohort.channels.index(ANCHOR)
+    small = [_thin(run, stage1_groups(run.logs, anchor), rng) for run in cohort.runs]
+    large = [_thin(run, stage2_groups(run.logs), rng) for run in cohort.runs]
     absolute = tuple(i for i, c in enumerate(cohort.channels) if c in ABSOLUTE)
-    inputs = [encoder_inputs(t.run.signals[t.index], t.run.peak, absolute) for t in thinned]
-    shift, scale = scaling(inputs, [t.weight for t in thinned])
-    x = [np.clip((rows - shift) * scale, -CLIP, CLIP) for rows in inputs]
+    shift, scale = scaling([_inputs(t, absolute) for t in small], [t.weight for t in small])
+    scaled = partial(_scaled, absolute=absolute, shift=shift, scale=scale)
 
     rate = chance_rate(cohort)
-    cells1 = _stage1_cells(cohort, thinned, x, rate)
-    stage1 = train(idec.STAGE, cells1, validation, plan, rng, report)
-    red = np.asarray(
-        adapt(
-            posteriors(idec.STAGE, stage1.params, cells1),
-            cells1.weight,
-            stage1.params["prior"],
-            cells1.strata,
-            cells1.doublets,
-        )
-    )
-    cells2 = _stage2_cells(cohort, thinned, x, red[..., 0])
-    stage2 = train(vade.STAGE, cells2, validation, plan, rng, report)
+    cells1 = _stage1_cells(cohort, small, [scaled(t) for t in small], rate)
+    stage1 = train(idec.STAGE, cells1, validation, plan, rng, report, checkpoint)
+    del cells1
+    x = [scaled(t) for t in large]
+    red = _red(stage1.params, _stage1_cells(cohort, large, x, rate))
+    cells2 = _stage2_cells(cohort, large, x, red)
+    stage2 = train(vade.STAGE, cells2, validation, plan, rng, report, checkpoint)
     return Fitted(
         networks=(
             idec.export(stage1.params, absolute, (shift, scale)),
@@ -126,10 +138,25 @@ def fit(
     )
 
 
-def _thin(run: Run, rng: np.random.Generator) -> _Thinned:
-    logs = run.logs
-    index, weight = thin(logs, CELLS_PER_RUN, rng)
-    return _Thinned(run, index, weight, logs[index])
+def _thin(run: Run, groups: Sequence[Group], rng: np.random.Generator) -> _Thinned:
+    index, weight = thin(groups, CELLS_PER_RUN, rng)
+    return _Thinned(run, index, weight, run.logs[index])
+
+
+def _inputs(thinned: _Thinned, absolute: tuple[int, ...]) -> Floats:
+    return encoder_inputs(thinned.run.signals[thinned.index], thinned.run.peak, absolute)
+
+
+def _scaled(thinned: _Thinned, absolute: tuple[int, ...], shift: Floats, scale: Floats) -> Floats:
+    scaled: Floats = np.clip((_inputs(thinned, absolute) - shift) * scale, -CLIP, CLIP)
+    return scaled
+
+
+def _red(params: Params, cells: Cells) -> Floats:
+    """Probability of each cell to be red, under its own run's class frequencies."""
+    raw = rule_out(posteriors(idec.STAGE, params, cells), cells.possible)
+    red = adapt(raw, cells.weight, params["prior"], cells.strata, cells.doublets)[..., 0]
+    return np.asarray(red)
 
 
 def _stage1_cells(
@@ -144,6 +171,9 @@ def _stage1_cells(
         [(np.nan, expected_platelets(t.run, rate), np.nan) for t in thinned],
         strata=[one_hot[strata.split(t.run.signals[t.index], t.run.peak)] for t in thinned],
         doublets=[run_doublets(t.run, cohort.channels, rate) for t in thinned],
+        possible=[
+            strata.possible(t.run.signals[t.index], t.run.peak).astype(np.float32) for t in thinned
+        ],
         sure=[beyond_doubt(t.run, cohort.channels)[t.index].astype(np.float32) for t in thinned],
         groups=[t.run.reference.species for t in thinned],
     )

@@ -32,9 +32,11 @@ from edge_daemon.training.network import (
     mlp,
     on_grid,
     proportion_loss,
+    rule_out,
     run_mean,
     start_prior,
     weighted_mean,
+    with_steady,
 )
 from edge_daemon.training.trainer import Stage
 
@@ -50,7 +52,12 @@ CENTRES_PER_CLASS: Final = (3, 3, 6)
 STUDENT: Final = 6.0
 """Degrees of freedom: with 1, as in t-SNE, the tail of 95 % red cells floods the platelets."""
 
+STEADY: Final = 2
+"""Centres of "other" for what is as common in every run (`network.with_steady`)."""
+
 GROUPS: Final = np.repeat(np.eye(3, dtype=np.float32), CENTRES_PER_CLASS, axis=0)
+PARTS: Final = np.repeat(np.eye(4, dtype=np.float32), (3, 3, 6 - STEADY, STEADY), axis=0)
+"""The same with the steady part of "other" by itself."""
 
 
 def init(rng: np.random.Generator, channels: int) -> Params:
@@ -130,7 +137,7 @@ def loss(
 ) -> tuple[Any, Mapping[str, Any]]:
     """Reconstruction, regression, clustering and the fading soft start."""
     del noise  # the autoencoder of this stage is not variational
-    x, weight, start, target, strata, doublets, sure, share, peers = batch
+    x, weight, start, target, strata, doublets, sure, possible, share, peers = batch
     z = mlp(on_grid(params["encoder"]), x)
     rebuilt = weighted_mean(jnp.mean((mlp(params["decoder"], z) - x) ** 2, axis=-1), weight)
     log_q = assignments(params, z)
@@ -139,19 +146,23 @@ def loss(
     clustering = weighted_mean(jnp.sum(p * (jnp.log(p + 1e-12) - log_q), axis=-1), weight)
     classes = q @ GROUPS
     prior = jax.lax.stop_gradient(params["prior"])
-    adapted = adapt(classes, weight, prior, strata, doublets)
+    adapted = adapt(rule_out(classes, possible), weight, prior, strata, doublets)
     regression = proportion_loss(adapted, weight, target)
     expected = jnp.full_like(target, jnp.nan).at[:, OTHER].set(doublets)
     chance = proportion_loss(adapted, weight * strata[..., LARGE], expected)
     guided = -jnp.sum(start * jnp.log(classes + 1e-7), axis=-1)
+    ruled = -jnp.log(jnp.sum(classes * possible, axis=-1) + 1e-7)
+    parted = rule_out(q @ PARTS, jnp.concatenate([possible, possible[..., OTHER:]], axis=-1))
     parts = {
         "reconstruction": rebuilt,
         "regression": regression,
         "doublets": chance,
-        "contrast": contrast(classes, weight, prior, strata, share, peers),
+        "contrast": contrast(
+            parted, weight, strata, with_steady(share / prior), with_steady(peers / prior)
+        ),
         "clustering": clustering,
         "start": run_mean(guided * (1 - sure), weight),
-        "sure": run_mean(guided * sure, weight),
+        "sure": run_mean(guided * sure + ruled, weight),
     }
     return sum(weights[name] * value for name, value in parts.items()), parts
 
@@ -188,9 +199,9 @@ STAGE: Final = Stage(
         "regression": 8.0,
         "doublets": 2.0,
         "contrast": 20.0,
-        "clustering": 0.1,
+        "clustering": 0.01,
         "start": 4.0,
-        "sure": 4.0,
+        "sure": 20.0,
     },
     faded=0.01,
 )

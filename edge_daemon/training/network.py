@@ -10,8 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edge_daemon.classify.priors import DOUBLET_SD, MAX_FALL, MAX_RISE, OTHER
-from edge_daemon.classify.strata import LARGE
+from edge_daemon.classify.priors import (
+    DOUBLET_SD,
+    MAX_FALL,
+    MAX_RISE,
+    NEVER,
+    OTHER,
+    RULED_FLOOR,
+)
+from edge_daemon.classify.strata import LARGE, SINGLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,6 +53,8 @@ class Cells:
         than one stratum.
     sure
         float32 ``(runs, cells)``: 1 where the start is beyond doubt and is kept.
+    possible
+        float32 ``(runs, cells, classes)``: 1 for the classes that an event of this size can be.
     share, peers
         float32 ``(runs, strata, classes)``: class frequencies that the reported values give for
         a run, and their mean over the runs it is compared with.
@@ -58,6 +67,7 @@ class Cells:
     strata: NDArray[np.float32]
     doublets: NDArray[np.float32]
     sure: NDArray[np.float32]
+    possible: NDArray[np.float32]
     share: NDArray[np.float32]
     peers: NDArray[np.float32]
 
@@ -69,7 +79,7 @@ class Cells:
     def take(self, runs: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
         """Arrays of some runs, in the order of the attributes."""
         events = (self.x, self.weight, self.start, self.target)
-        known = (self.strata, self.doublets, self.sure, self.share, self.peers)
+        known = (self.strata, self.doublets, self.sure, self.possible, self.share, self.peers)
         return tuple(array[runs] for array in events + known)
 
 
@@ -189,10 +199,16 @@ def adapt(posterior: Any, weight: Any, prior: Any, strata: Any, doublets: Any) -
             share = share.at[:, LARGE].set(_pull(share[:, LARGE], total[:, LARGE], doublets))
         shift = share / prior
         shift = shift / jnp.maximum(jnp.take_along_axis(shift, common, axis=2), 1e-12)
-        bounded = jnp.clip(shift, 1 / MAX_FALL, MAX_RISE)
+        bounded = jnp.clip(shift, 1 / MAX_FALL, jnp.where(prior < NEVER, 1.0, MAX_RISE))
         scaled = posterior * jnp.einsum("rcs,rsk->rck", strata, bounded)
         adapted = scaled / jnp.maximum(jnp.sum(scaled, axis=-1, keepdims=True), 1e-12)
     return adapted
+
+
+def rule_out(posterior: Any, possible: Any) -> Any:
+    """Share the posterior of impossible classes out, as `classify.priors.rule_out` does."""
+    kept = (posterior + RULED_FLOOR) * possible
+    return kept / jnp.maximum(jnp.sum(kept, axis=-1, keepdims=True), 1e-12)
 
 
 def _pull(share: Any, events: Any, doublets: Any) -> Any:
@@ -214,7 +230,7 @@ def start_prior(cells: Cells) -> NDArray[np.float32]:
     return prior
 
 
-def contrast(posterior: Any, weight: Any, prior: Any, strata: Any, share: Any, peers: Any) -> Any:
+def contrast(posterior: Any, weight: Any, strata: Any, own: Any, peers: Any) -> Any:
     """Likelihood of each cell to be of its own run rather than of the run's peers.
 
     Where platelets are commoner than usual, a cell that looks as cells there do is likelier a
@@ -222,10 +238,29 @@ def contrast(posterior: Any, weight: Any, prior: Any, strata: Any, share: Any, p
     cells have the density πP + (1-π)D. The ratio of that to the peers' density depends on the
     posterior alone, and its likelihood is highest at the true posterior. No cell needs a label,
     and what runs of one species have in common cannot pass for a class.
+
+    Parameters
+    ----------
+    posterior, weight, strata
+        As in `adapt`.
+    own, peers
+        ``(runs, strata, classes)``: how much commoner each class is in the run, and among its
+        peers, than in training.
     """
-    own = jnp.einsum("rcs,rsk,rck->rc", strata, share / prior, posterior)
-    theirs = jnp.einsum("rcs,rsk,rck->rc", strata, peers / prior, posterior)
-    return run_mean(jnp.log(theirs + 1e-6) - jnp.log(own + 1e-6), weight)
+    here = jnp.einsum("rcs,rsk,rck->rc", strata, own, posterior)
+    there = jnp.einsum("rcs,rsk,rck->rc", strata, peers, posterior)
+    return run_mean(jnp.log(there + 1e-6) - jnp.log(here + 1e-6), weight)
+
+
+def with_steady(ratio: Any) -> Any:
+    """Add a class that is as common in every run to frequencies over those of training.
+
+    Fragments of red cells are no red cells, but do not come and go as debris does. Without a
+    place of their own the contrast of runs would part them between debris and platelets. Of
+    larger events there are none: there the added class is `OTHER` again.
+    """
+    steady = ratio[:, :, OTHER:].at[:, SINGLE].set(1.0)
+    return jnp.concatenate([ratio, steady], axis=2)
 
 
 def run_mean(values: Any, weight: Any) -> Any:

@@ -16,20 +16,59 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 CELLS_PER_RUN: Final = 2560
-_BULK_SHARE = 0.35
 _BULK_LIMIT = 2.5  # SDs of the peak, in every channel
+_FAR = 0.35  # log anchor over the peak, either way, beyond which an event may be anything
+
+Group = tuple["NDArray[np.bool_]", float]
+"""Events of a kind, and the share of the cells wanted that they get first."""
 
 
-def thin(logs: Floats, number: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], Floats]:
-    """Choose cells of one run, with the number of events that each stands for.
-
-    Events within the red-cell peak in every channel are thinned most; rare populations are kept
-    nearly whole, so that a run's sums are steady although few cells are stepped over.
+def stage1_groups(logs: Floats, anchor: int) -> list[Group]:
+    """Part a run for stage 1: what is in doubt is small or large, and kept nearly whole.
 
     Parameters
     ----------
     logs
         float32 ``(events, channels)``, log over the peak.
+    anchor
+        Column whose peak marks the red cells.
+    """
+    size, bulk = logs[:, anchor], _bulk(logs)
+    single = np.abs(size) <= _FAR
+    return [
+        (size < -_FAR, 0.55),
+        (size > _FAR, 0.23),
+        (single & ~bulk, 0.1),
+        (single & bulk, 0.12),
+    ]
+
+
+def stage2_groups(logs: Floats) -> list[Group]:
+    """Part a run for stage 2: reticulocytes and clumps lie outside the bulk."""
+    bulk = _bulk(logs)
+    return [(~bulk, 0.65), (bulk, 0.35)]
+
+
+def _bulk(logs: Floats) -> NDArray[np.bool_]:
+    """Mark events within the red-cell peak in every channel."""
+    deviation = np.median(np.abs(logs), axis=0) * 1.4826 + 1e-6
+    bulk: NDArray[np.bool_] = np.all(np.abs(logs) < _BULK_LIMIT * deviation, axis=1)
+    return bulk
+
+
+def thin(
+    groups: Sequence[Group], number: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], Floats]:
+    """Choose cells of one run, with the number of events that each stands for.
+
+    Rare populations are kept nearly whole, so that a run's sums are steady although few cells
+    are stepped over.
+
+    Parameters
+    ----------
+    groups
+        Disjoint, together all events; what one leaves of its share goes to the others, the
+        first ones before.
     number
         Cells wanted.
 
@@ -38,16 +77,18 @@ def thin(logs: Floats, number: int, rng: np.random.Generator) -> tuple[NDArray[n
     tuple
         Indices ``(cells,)`` and weights ``(cells,)``; the weights sum to the events.
     """
-    deviation = np.median(np.abs(logs), axis=0) * 1.4826 + 1e-6
-    bulk = (np.abs(logs) < _BULK_LIMIT * deviation).all(axis=1)
-    groups = [np.flatnonzero(~bulk), np.flatnonzero(bulk)]
-    wanted_bulk = min(len(groups[1]), max(int(_BULK_SHARE * number), number - len(groups[0])))
-    wanted = [min(len(groups[0]), number - wanted_bulk), wanted_bulk]
+    members = [np.flatnonzero(mask) for mask, _ in groups]
+    wanted = [
+        min(len(rows), round(share * number))
+        for rows, (_, share) in zip(members, groups, strict=True)
+    ]
+    for group, rows in enumerate(members):
+        wanted[group] += min(len(rows) - wanted[group], max(number - sum(wanted), 0))
     index, weight = [], []
-    for group, count in zip(groups, wanted, strict=True):
+    for rows, count in zip(members, wanted, strict=True):
         if count:
-            index.append(rng.choice(group, count, replace=False))
-            weight.append(np.full(count, len(group) / count, dtype=np.float32))
+            index.append(rng.choice(rows, count, replace=False))
+            weight.append(np.full(count, len(rows) / count, dtype=np.float32))
     return np.concatenate(index), np.concatenate(weight)
 
 
@@ -62,7 +103,7 @@ def scaling(logs: Sequence[Floats], weights: Sequence[Floats]) -> tuple[Floats, 
     return shift.astype(np.float32), scale.astype(np.float32)
 
 
-def stack(
+def stack(  # noqa: PLR0913 - each is a field of `Cells`
     x: Sequence[Floats],
     weight: Sequence[Floats],
     start: Sequence[Floats],
@@ -71,12 +112,13 @@ def stack(
     strata: Sequence[Floats] | None = None,
     doublets: Sequence[float] | None = None,
     sure: Sequence[Floats] | None = None,
+    possible: Sequence[Floats] | None = None,
     groups: Sequence[object] | None = None,
 ) -> Cells:
     """Pad runs to one length; padding weighs nothing.
 
     Without `strata`, all cells are in one and `doublets` are not used; without `sure`, no start
-    is beyond doubt; runs of one of `groups` are peers.
+    is beyond doubt; without `possible`, no class is ruled out; runs of one of `groups` are peers.
     """
     longest = max(len(w) for w in weight)
 
@@ -98,6 +140,7 @@ def stack(
         strata=parted,
         doublets=np.array(doublets or np.zeros(len(x)), dtype=np.float32),
         sure=np.stack([padded(rows) for rows in sure or [np.zeros_like(w) for w in weight]]),
+        possible=np.stack([padded(rows) for rows in possible or [np.ones_like(p) for p in start]]),
         share=share,
         peers=_peers(share, groups or [None] * len(x)),
     )

@@ -1,9 +1,10 @@
 """Soft class probabilities to start from, and expected counts to regress on.
 
 Nobody labels a cell. A run's reported platelet count says how many of its events are platelets;
-ranking the events by a physical quantity says which ones first: the smallest events are debris,
-then platelets; the widest of the large ones are cells that passed together by chance; the
-brightest red cells are reticulocytes. The ranking is only a start, which training leaves behind.
+ranking the events by a physical quantity says which ones first: of the small events the dimmest
+are debris, the others platelets; the widest of the large ones are cells that passed together by
+chance; the brightest red cells are reticulocytes. The ranking is only a start, which training
+leaves behind.
 """
 
 from __future__ import annotations
@@ -91,6 +92,10 @@ def start_stage1(run: Run, channels: Sequence[str], per_event: float) -> Floats:
     label = np.zeros(run.events, dtype=np.intp)
     order = np.argsort(area, kind="stable")
     small = int((area < -max(3.5 * spread(area)[0], 0.5)).sum())
+    if "FL.A" in channels:
+        # Platelets hold RNA, debris and fragments of red cells do not.
+        dye = logs[order[:small], channels.index("FL.A")]
+        order[:small] = order[np.argsort(dye, kind="stable")]
     platelets = expected_platelets(run, per_event)
     if not np.isfinite(platelets):
         platelets = 0.8 * small

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +20,13 @@ from edge_daemon.training.network import (
     adapt,
     batches,
     proportion_loss,
+    rule_out,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from edge_daemon.training.checkpoint import Checkpoint
 
     Floats = NDArray[np.float32]
 
@@ -32,7 +35,14 @@ Report = Callable[[str, int, int, Mapping[str, float]], None]
 
 Loss = Callable[[Params, tuple[Any, ...], Mapping[str, Any], Any], tuple[Any, Mapping[str, Any]]]
 
+_Moving = tuple[Params, AdamState, Params]
+
 RUNS_PER_STEP: Final = 8
+PRETRAIN_STEPS: Final = 540
+STEPS: Final = 4000
+AVERAGE: Final = 0.998
+"""Part of the parameters' moving average that every step leaves; what is exported is the average,
+which the noise of the last steps does not move."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +52,24 @@ class Schedule:
     Attributes
     ----------
     pretrain, epochs
-        Passes over the runs with the soft start alone, then with all objectives.
+        Passes over the runs with the soft start alone, then with all objectives; None: as many
+        as give `PRETRAIN_STEPS` and `STEPS` steps, so that a small cohort is learnt as well.
     rate
         Adam's step size at the start; it falls as a cosine.
     patience
-        Epochs without a better validation loss before stopping.
+        Part of the epochs without a better validation loss before stopping.
     """
 
-    pretrain: int = 8
-    epochs: int = 24
+    pretrain: int | None = None
+    epochs: int | None = None
     rate: float = 3e-3
-    patience: int = 10
+    patience: float = 0.25
+
+    def passes(self, runs: int) -> tuple[int, int]:
+        """Say how many passes that is over so many training runs: ``(pretrain, epochs)``."""
+        steps = -(-runs // min(RUNS_PER_STEP, runs))
+        epochs = self.epochs or -(-STEPS // steps)
+        return self.pretrain or min(-(-PRETRAIN_STEPS // steps), epochs), epochs
 
 
 @dataclass(frozen=True)
@@ -94,10 +111,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class Trained:
-    """Parameters of the best epoch, and the validation loss of every epoch."""
+    """Averaged parameters of the best epoch, and the validation loss of every epoch."""
 
     params: Params
     history: tuple[float, ...]
+
+
+@dataclass
+class _State:
+    """Where training stands after an epoch."""
+
+    params: Params
+    adam: AdamState
+    average: Params
+    best: Params
+    history: list[float] = field(default_factory=list)
 
 
 def train(
@@ -107,6 +135,7 @@ def train(
     plan: Schedule,
     rng: np.random.Generator,
     report: Report | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train one stage.
 
@@ -116,85 +145,148 @@ def train(
         All runs.
     validation
         Rows of `cells` that no gradient comes from; they decide when to stop.
+    rng
+        Of every random choice; its state is part of what is kept.
+    report
+        Told the losses of every epoch; those of an interrupted training first.
+    checkpoint
+        Where the state is kept after every epoch, and taken up again.
 
     Raises
     ------
     EdgeError
-        The loss is no longer finite.
+        The loss is no longer finite, or the state cannot be kept.
     """
-    training = np.setdiff1d(np.arange(cells.runs), validation)
-    params = _pretrain(stage, cells, training, plan, rng, report)
-    params = stage.place(params, _only(cells, training), rng)
-    step = _stepper(stage)
-    state = adam_init(params)
-    best, best_params, since = np.inf, params, 0
-    history: list[float] = []
-    for epoch in range(plan.epochs):
-        weights = _weights_at(stage, epoch, plan.epochs)
-        rate = plan.rate * 0.5 * (1 + np.cos(np.pi * epoch / plan.epochs)) + 1e-5
+    loop = _Loop(stage, cells, validation, plan, rng, report)
+    state = loop.resume(checkpoint) if checkpoint is not None else None
+    state = state or loop.start()
+    while not loop.finished(state):
+        loop.step_over(state)
+        if checkpoint is not None:
+            loop.keep(state, checkpoint)
+    return Trained(jax.tree.map(np.asarray, state.best), tuple(state.history))
+
+
+class _Loop:
+    """One stage, the runs it is trained on, and what has been told of it."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        cells: Cells,
+        validation: NDArray[np.intp],
+        plan: Schedule,
+        rng: np.random.Generator,
+        report: Report | None,
+    ) -> None:
+        self._stage, self._cells, self._validation = stage, cells, validation
+        self._training = np.setdiff1d(np.arange(cells.runs), validation)
+        self._pretrain, self._epochs = plan.passes(len(self._training))
+        self._plan, self._rng, self._report = plan, rng, report
+        self._told: list[list[Any]] = []
+        self._step = _stepper(stage)
+
+    def start(self) -> _State:
+        """Pretrain, and put the clusters where the cells lie."""
+        stage = self._stage
+        params = stage.init(self._rng, self._cells.x.shape[-1])
+        adam = adam_init(params)
+
+        @jax.jit
+        def step(params: Params, adam: AdamState, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+            gradient, parts = jax.grad(stage.pretrain_loss, has_aux=True)(params, batch)
+            return *adam_step(params, gradient, adam, self._plan.rate), parts
+
+        for epoch in range(self._pretrain):
+            losses: list[Mapping[str, Any]] = []
+            for batch in self._batches():
+                params, adam, parts = step(params, adam, batch)
+                losses.append(parts)
+            self._tell(f"{stage.name} start", epoch + 1, self._pretrain, _mean(losses))
+        params = stage.place(params, _only(self._cells, self._training), self._rng)
+        return _State(params, adam_init(params), params, params)
+
+    def finished(self, state: _State) -> bool:
+        """Whether all epochs are done, or none of the last ones was better."""
+        done = len(state.history)
+        since = done - 1 - int(np.argmin(state.history)) if done else 0
+        return done >= self._epochs or since >= max(self._plan.patience * self._epochs, 2)
+
+    def step_over(self, state: _State) -> None:
+        """Step once over all training runs with all objectives."""
+        epoch, stage = len(state.history), self._stage
+        weights = _weights_at(stage, epoch, self._epochs)
+        rate = self._plan.rate * 0.5 * (1 + np.cos(np.pi * epoch / self._epochs)) + 1e-5
         losses: list[Mapping[str, Any]] = []
-        for rows in batches(rng, len(training), min(RUNS_PER_STEP, len(training))):
-            batch = cells.take(training[rows])
-            noise = rng.standard_normal((*batch[1].shape, stage.latent)).astype(np.float32)
-            params, state, parts = step(params, state, batch, weights, noise, rate)
+        for batch in self._batches():
+            noise = self._rng.standard_normal((*batch[1].shape, stage.latent)).astype(np.float32)
+            moving = state.params, state.adam, state.average
+            moved, parts = self._step(moving, batch, weights, noise, rate)
+            state.params, state.adam, state.average = moved
             losses.append(parts)
-        score = _score(stage, params, cells, validation)
+        score = _score(stage, state.average, self._cells, self._validation)
         if not np.isfinite(score):
             raise EdgeError(
                 f"{stage.name}: the loss is no longer finite at epoch {epoch + 1}",
                 action="train with another --seed; if it stays, check the captures for outliers",
             )
-        history.append(score)
-        if report is not None:
-            report(stage.name, epoch + 1, plan.epochs, _mean(losses) | {"validation": score})
-        best, best_params, since = (
-            (score, params, 0) if score < best else (best, best_params, since + 1)
+        if not state.history or score < min(state.history):
+            state.best = state.average
+        state.history.append(score)
+        self._tell(stage.name, epoch + 1, self._epochs, _mean(losses) | {"validation": score})
+
+    def keep(self, state: _State, checkpoint: Checkpoint) -> None:
+        """Write everything that the next epoch follows from."""
+        rng = self._rng.bit_generator.state
+        facts = {"history": state.history, "told": self._told, "rng": rng}
+        trees = {name: getattr(state, name) for name in ("params", "average", "best")}
+        checkpoint.keep(self._stage.name, facts, trees | state.adam._asdict())
+
+    def resume(self, checkpoint: Checkpoint) -> _State | None:
+        """Take up what was kept, the random generator's state too; None where there is none."""
+        found = checkpoint.stage(self._stage.name)
+        if found is None:
+            return None
+        facts, trees = found
+        self._rng.bit_generator.state = facts["rng"]
+        for name, epoch, epochs, losses in facts["told"]:
+            self._tell(name, epoch, epochs, losses)
+        adam = AdamState(trees["mean"], trees["square"], trees["step"])
+        return _State(
+            trees["params"], adam, trees["average"], trees["best"], list(facts["history"])
         )
-        if since >= plan.patience:
-            break
-    return Trained(jax.tree.map(np.asarray, best_params), tuple(history))
+
+    def _batches(self) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        size = min(RUNS_PER_STEP, len(self._training))
+        for rows in batches(self._rng, len(self._training), size):
+            yield self._cells.take(self._training[rows])
+
+    def _tell(self, name: str, epoch: int, epochs: int, losses: Mapping[str, float]) -> None:
+        self._told.append([name, epoch, epochs, dict(losses)])
+        if self._report is not None:
+            self._report(name, epoch, epochs, losses)
 
 
-def _pretrain(
-    stage: Stage,
-    cells: Cells,
-    training: NDArray[np.intp],
-    plan: Schedule,
-    rng: np.random.Generator,
-    report: Report | None,
-) -> Params:
-    params = stage.init(rng, cells.x.shape[-1])
-    state = adam_init(params)
+def _stepper(stage: Stage) -> Callable[..., tuple[_Moving, Mapping[str, Any]]]:
+    """Compile one step of parameters, moments and average."""
 
-    @jax.jit
-    def step(params: Params, state: AdamState, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        gradient, parts = jax.grad(stage.pretrain_loss, has_aux=True)(params, batch)
-        return *adam_step(params, gradient, state, plan.rate), parts
-
-    for epoch in range(plan.pretrain):
-        losses: list[Mapping[str, Any]] = []
-        for rows in batches(rng, len(training), min(RUNS_PER_STEP, len(training))):
-            params, state, parts = step(params, state, cells.take(training[rows]))
-            losses.append(parts)
-        if report is not None:
-            report(f"{stage.name} start", epoch + 1, plan.pretrain, _mean(losses))
-    return params
-
-
-def _stepper(stage: Stage) -> Callable[..., tuple[Params, AdamState, Mapping[str, Any]]]:
     @jax.jit
     def step(
-        params: Params,
-        state: AdamState,
-        batch: tuple[Any, ...],
-        weights: Mapping[str, Any],
-        noise: Any,
-        rate: Any,
-    ) -> tuple[Params, AdamState, Mapping[str, Any]]:
+        moving: _Moving, batch: tuple[Any, ...], weights: Mapping[str, Any], noise: Any, rate: Any
+    ) -> tuple[_Moving, Mapping[str, Any]]:
+        params, adam, average = moving
         gradient, parts = jax.grad(stage.loss, has_aux=True)(params, batch, weights, noise)
-        return *adam_step(params, gradient, state, rate), parts
+        params, adam = adam_step(params, gradient, adam, rate)
+        return (params, adam, _average(average, params, adam.step)), parts
 
     return step
+
+
+def _average(average: Params, params: Params, step: Any) -> Params:
+    """Move the average of the parameters; over the first steps it follows faster."""
+    kept = jnp.minimum(AVERAGE, (1 + step) / (10 + step))
+    moved: Params = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)
+    return moved
 
 
 def _weights_at(stage: Stage, epoch: int, epochs: int) -> dict[str, float]:
@@ -204,8 +296,8 @@ def _weights_at(stage: Stage, epoch: int, epochs: int) -> dict[str, float]:
 
 def _score(stage: Stage, params: Params, cells: Cells, rows: NDArray[np.intp]) -> float:
     """Regression loss on runs that no gradient came from."""
-    x, weight, _, target, strata, doublets, *_ = cells.take(rows)
-    raw = stage.posterior(params, jnp.asarray(x))
+    x, weight, _, target, strata, doublets, _, possible, *_ = cells.take(rows)
+    raw = rule_out(stage.posterior(params, jnp.asarray(x)), possible)
     posterior = adapt(raw, weight, params["prior"], strata, doublets)
     return float(proportion_loss(posterior, weight, target))
 

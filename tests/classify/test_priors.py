@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edge_daemon.classify.priors import reestimate
+from edge_daemon.classify.priors import reestimate, rule_out
 
 TRAINING = np.array([0.92, 0.06, 0.02])
 
@@ -40,6 +40,22 @@ def test_a_shift_is_bounded():
     posterior = np.tile(np.float32([0.6, 0.39, 0.01]), (5000, 1))
     _, priors = reestimate(posterior, np.array([0.998, 0.001, 0.001]))
     assert priors[1] <= 0.001 * 30 * 1.2
+
+
+def test_a_class_that_training_never_saw_gets_no_commoner():
+    posterior = np.tile(np.float32([0.6, 0.39, 0.01]), (5000, 1))
+    adapted, priors = reestimate(posterior, np.array([0.98998, 0.00002, 0.01]))
+    assert priors[1] <= 0.00002 * 1.01
+    assert adapted[:, 1].max() <= 0.39
+
+
+def test_the_impossible_is_shared_out_and_the_rest_keeps_its_odds():
+    posterior = np.float32([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
+    possible = np.array([[0, 1, 1], [0, 1, 1], [1, 1, 1]], bool)
+    found = rule_out(posterior, possible)
+    np.testing.assert_allclose(found[0], [0, 0.6, 0.4], atol=1e-4)
+    np.testing.assert_allclose(found[1], [0, 0.5, 0.5], atol=1e-4)
+    np.testing.assert_allclose(found[2], posterior[2], atol=1e-5)
 
 
 def test_no_events_change_nothing():

@@ -9,7 +9,7 @@ from edge_daemon.training.build import train_bundle
 from edge_daemon.training.data import load_cohort
 from edge_daemon.training.trainer import Schedule
 
-BRIEF = Schedule(pretrain=2, epochs=2)
+BRIEF = Schedule(epochs=2)
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,11 @@ from edge_daemon.training.network import (
     batches,
     contrast,
     proportion_loss,
+    rule_out,
+    with_steady,
 )
 from edge_daemon.training.quantize import quantize
-from edge_daemon.training.sampling import scaling, stack, thin
+from edge_daemon.training.sampling import scaling, stack, stage1_groups, stage2_groups, thin
 from edge_daemon.training.trainer import Schedule, train
 
 
@@ -44,7 +46,7 @@ def test_losses_fall_and_the_populations_are_found(blobs, stage):
         stage,
         cells,
         np.array([3]),
-        Schedule(pretrain=10, epochs=12, patience=12),
+        Schedule(pretrain=10, epochs=12, patience=1),
         np.random.default_rng(0),
         lambda name, epoch, epochs, losses: seen.append((name, epoch, epochs, dict(losses))),
     )
@@ -119,8 +121,9 @@ def test_training_adapts_each_stratum_as_the_box_does():
     posterior = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
     volume, window = 2.0, 3e-5
     number = expected_doublets(strata.red_events(signals, peak), volume, window)
+    possible = jnp.asarray(strata.possible(signals, peak), jnp.float32)
     unrolled = adapt(
-        jnp.asarray(posterior)[None],
+        rule_out(jnp.asarray(posterior), possible)[None],
         jnp.ones((1, 4000)),
         jnp.asarray(prior),
         jnp.asarray(parted)[None],
@@ -156,11 +159,35 @@ def test_the_contrast_of_runs_is_best_at_the_true_posterior():
         platelet = 1 / (1 + jnp.exp(-log_odds))
         posterior = jnp.stack([1 - platelet, platelet], axis=-1)
         ones = jnp.ones(x.shape)
-        return float(contrast(posterior, ones, prior, ones[..., None], share, peers))
+        return float(contrast(posterior, ones, ones[..., None], share / prior, peers / prior))
 
     best = value(0.0, 2.0)  # the log ratio of the two normal densities is 2x
     for offset, slope in ((0.4, 2.0), (-0.4, 2.0), (0.0, 1.2), (0.0, 3.5)):
         assert value(offset, slope) > best
+
+
+def test_what_is_steady_is_told_from_what_varies():
+    """Fragments, as common in every run, belong neither to debris nor to platelets."""
+    rng = np.random.default_rng(6)
+    share, codes = [], []
+    for _ in range(40):
+        parts = np.array([0.5, *(0.4 * rng.dirichlet([2, 2])), 0.1])
+        codes.append(rng.choice(4, 1500, p=parts))
+        share.append([[parts[0], parts[1], parts[2] + parts[3]]])
+    share = np.float32(share)
+    own = with_steady(jnp.asarray(share / share.mean(axis=0)))
+    assert own.shape == (40, 1, 4)
+    ones = jnp.ones((40, 1500))
+
+    def value(fragments):
+        sure = np.eye(4, dtype=np.float32)
+        sure[3] = fragments
+        posterior = jnp.asarray(sure[np.stack(codes)])
+        return float(contrast(posterior, ones, ones[..., None], own, jnp.ones_like(own)))
+
+    best = value([0, 0, 0, 1])
+    for wrong in ([0, 1, 0, 0], [0, 0, 1, 0], [0, 0.5, 0.5, 0]):
+        assert value(wrong) > best
 
 
 def test_regression_is_zero_where_sums_match_and_ignores_what_is_not_known():
@@ -188,12 +215,15 @@ def test_batches_cover_every_run_in_equal_sizes():
         assert set(np.concatenate(parts)) == set(range(runs))
 
 
+@pytest.mark.parametrize("stage", [1, 2])
 @pytest.mark.parametrize("number", [200, 2000, 10**6])
-def test_thinned_cells_stand_for_all_events(number):
+def test_thinned_cells_stand_for_all_events(number, stage):
     rng = np.random.default_rng(0)
     logs = rng.normal(0, 0.15, (5000, 4)).astype(np.float32)
     logs[:300] -= 3
-    index, weight = thin(logs, number, rng)
+    groups = stage1_groups(logs, 2) if stage == 1 else stage2_groups(logs)
+    assert np.all(sum(mask.astype(int) for mask, _ in groups) == 1)
+    index, weight = thin(groups, number, rng)
     assert len(index) <= max(number, 1)
     assert len(set(index)) == len(index)
     assert weight.sum() == pytest.approx(5000, rel=1e-4)

@@ -50,6 +50,21 @@ def test_ranking_puts_debris_below_platelets_below_red_cells():
     np.testing.assert_array_equal(start[codes == 3], 0)
 
 
+def test_of_small_events_the_brightest_are_platelets_whatever_their_size():
+    """Fragments of red cells are larger than platelets; without a dye nothing tells them."""
+    run, codes = make_run(plt=300.0)
+    signals = run.signals.copy()
+    fragments = np.flatnonzero(codes == 2)[:40]
+    signals[fragments, 0] = np.exp(-1.5)
+    run = Run(run.reference, signals, run.peak)
+    with_dye = start_stage1(run, CHANNELS, 0.0).argmax(axis=1)
+    assert (with_dye[codes == 1] == 1).mean() > 0.97
+    np.testing.assert_array_equal(with_dye[fragments], 2)
+    undyed = Run(run.reference, signals[:, :2], run.peak[:2])
+    by_size = start_stage1(undyed, CHANNELS[:2], 0.0).argmax(axis=1)
+    np.testing.assert_array_equal(by_size[fragments], 1)
+
+
 def test_the_widest_large_events_are_chance_doublets():
     run, codes = make_run(plt=300.0)
     red = (run.logs[:, 0] > np.log(0.4)).sum()
