@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from edge_daemon.decode.codec import Identified
-from edge_daemon.decode.codecs.astm_frames import deframe, is_framed
+from edge_daemon.decode.codecs.astm_frames import deframe
 from edge_daemon.decode.codecs.astm_matrix import (
     Allowance,
     Matrix,
@@ -42,7 +42,8 @@ _STATUS: Final[dict[str, Status]] = {
     "W": "questionable", "X": "withdrawn",
 }  # fmt: skip
 _NOT_CLINICAL: Final = {"T": "training", "D": "debugging"}
-_BEGINNING = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])*H[^\w\s]")
+# A header with its delimiters, comments before it, or the first frame of a recording.
+_BEGINNING = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])*H[^\w\s]{4}|[\x04\x05]*\x02[0-7][A-Z][^\w\s]")
 _LONGEST_PREAMBLE = 1 << 16
 _TERMINATOR = re.compile(rb"(?:^|[\r\n]|\x02[0-7])L[^\w\s]")
 _HEADER = re.compile(rb"(?:^|[\r\n]|\x02[0-7])H(?=[^\w\s])")
@@ -87,7 +88,7 @@ class AstmCodec(ReportingCodec):
 
     def identify(self, data: bytes) -> Identified | None:
         """Read header, patient, order and results; None unless it begins with a header."""
-        if not (is_framed(data) or _BEGINNING.match(data[:_LONGEST_PREAMBLE])):
+        if not _BEGINNING.match(data[:_LONGEST_PREAMBLE]):
             return None
         limits = Limits(max_bytes=len(data))
         sent, _ = _transmissions(data, "utf-8", "replace", Leniencies(None), limits)
@@ -159,7 +160,7 @@ class AstmCodec(ReportingCodec):
 
     def is_whole(self, data: bytes) -> bool:
         """Tell whether the last message has its terminator."""
-        if not (is_framed(data) or _BEGINNING.match(data[:_LONGEST_PREAMBLE])):
+        if not _BEGINNING.match(data[:_LONGEST_PREAMBLE]):
             return True
         ending = data[-_LONGEST_ENDING:]
         last = [max((m.start() for m in p.finditer(ending)), default=-1) for p in _LAST_RECORDS]

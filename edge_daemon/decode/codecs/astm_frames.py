@@ -49,11 +49,6 @@ class _Frame:
     after: int
 
 
-def is_framed(data: bytes) -> bool:
-    """Tell whether a capture begins with a frame or with the enquiry before one."""
-    return data[:1] in (ENQ, STX)
-
-
 def deframe(data: bytes, lenient: Leniencies) -> Deframed:
     """Check frames, numbers and checksums, and join the records.
 
@@ -69,7 +64,7 @@ def deframe(data: bytes, lenient: Leniencies) -> Deframed:
     Quarantine
         ``malformed`` or ``truncated``, naming the byte and the frame.
     """
-    if not is_framed(data):
+    if data[:1] not in (ENQ, STX, EOT):
         return Deframed(data, 0)
     texts: list[bytes] = []
     frames, marks, at = 0, 0, 0

@@ -233,8 +233,10 @@ def test_identify_needs_no_leniency_and_reads_no_matrix(make):
     assert found.format == "ASTM LIS2-A2"
     assert found.keywords["H.5.3"] == "1.0"
     assert "Cell9" in found.description
-    assert codec().identify(b"MSH|^~\\&|") is None
-    assert codec().identify(b"") is None
+    for other in (b"MSH|^~\\&|", b"", b"H,A,B\n1,2,3\n", b"\x02\x00\x01", b"\x05"):
+        assert codec().identify(other) is None
+    with pytest.raises(Quarantine, match="delimiters"):
+        codec().identify(b"H|||||||||||\rL|1\r")
 
 
 def test_is_whole(make):
