@@ -31,6 +31,9 @@ SECTIONS = {
         "profile": Entry("profiles:profile", "List, detect, decode and test instrument profiles."),
         "model": Entry("models:model", "List and verify model bundles."),
         "simulate": Entry("simulate:simulate", "Write captures of a simulated analyzer."),
+        "simulate-analyzer": Entry(
+            "analyzer:simulate_analyzer", "Send files as an analyzer on a line would."
+        ),
         "train": Entry("models:train", "Train a bundle from sample-level values only."),
         "evaluate": Entry("models:evaluate", "Measure a bundle against a cohort with known truth."),
     },

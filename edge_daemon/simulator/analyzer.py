@@ -198,7 +198,8 @@ class Analyzer:
     def _say(self, unit: Unit, fault: Fault | None) -> bool:
         """Send one unit until it is acknowledged, six times at most."""
         for _ in range(_TRIES):
-            damaged = fault == "wrong_checksum" and unit.answered
+            # MLLP has no checksum: a changed byte would be another message.
+            damaged = fault == "wrong_checksum" and unit.answered and self._framing != "mllp"
             self._write(_damage(unit.data) if damaged else unit.data)
             if not unit.answered:
                 return True

@@ -80,6 +80,10 @@ class PtyLine:
             os.close(self._handle)
             self._handle = -1
 
+    def close(self) -> None:
+        """Take the port away for good."""
+        self.unplug()
+
     def write(self, data: bytes) -> None:
         """Send bytes."""
         left = memoryview(data)
@@ -112,6 +116,7 @@ class TcpLine:
 
     def __init__(self, address: tuple[str, int], *, listening: bool = False) -> None:
         self.address = address
+        self.listening = listening
         self._socket: socket.socket | None = None
         self._listener: socket.socket | None = None
         if listening:
