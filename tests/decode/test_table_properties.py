@@ -99,6 +99,26 @@ def test_every_cut_table_is_refused_or_ends_with_a_row(data):
         assert caught.value.code == "truncated"
 
 
+@given(
+    st.lists(st.text(st.sampled_from('ab"\n,;# '), max_size=6), min_size=1, max_size=6),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+@settings(deadline=None)
+def test_texts_that_are_not_read_never_cost_a_row(texts, quoting):
+    """Quotes, delimiters and line ends in a column that is skipped; also where none are escaped."""
+    rows = [[text, k] for k, text in enumerate(texts)]
+    layout = Layout(skip_columns=("T",))
+    good = written(rows, "TA", ",", quoting, "\n").encode()
+    assert read_table(good, layout, DEFAULT_LIMITS).values[:, 0].tolist() == list(range(len(rows)))
+    careless = "T,A\n" + "".join(f"{text},{k}\n" for text, k in rows)
+    try:
+        found = read_table(careless.encode(), layout, DEFAULT_LIMITS).values[:, 0].tolist()
+    except Quarantine:
+        return
+    strictly = csv.reader(io.StringIO(careless, newline=""), strict=True)
+    assert found == [float(row[1]) for row in list(strictly)[1:]]
+
+
 LAYOUTS = st.builds(
     TableCodec,
     name=st.just("table"),

@@ -138,6 +138,34 @@ def test_an_unclosed_quote_is_refused_with_its_line():
     assert "cannot be split" in refused('"A,B\n1,2\n')[1]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'x"y,1\nz"w,2',
+        '"x"y,1\nz"w",2',
+        ' "x",1',
+        '"x" ,1',
+        'a""b,1',
+    ],
+)
+def test_a_quote_inside_of_a_field_never_joins_rows(rows):
+    """Two of them would take a line end for part of a field that nobody reads."""
+    code, message = refused(f"T,A\n0,0\n{rows}\n", skip_columns=("T",))
+    assert code == "malformed"
+    assert message == "line 3: a quotation mark stands inside of a field"
+
+
+@pytest.mark.parametrize("rows", ['x",1\n"y",2', '"""x,1\ny"z",2'])
+def test_an_odd_quote_inside_of_a_field_is_not_closed(rows):
+    message = refused(f"T,A\n0,0\n{rows}\n", skip_columns=("T",))[1]
+    assert message == "a quotation mark of line 3 is not closed"
+
+
+def test_quotes_in_comments_mean_nothing():
+    text = 'A,B\n# 5" tube\n1,2\n#"\n"3",4\n'
+    assert read(text, comment="#").values.tolist() == [[1, 2], [3, 4]]
+
+
 def test_rows_above_the_names_become_keywords():
     text = "XN Export\nSample;123\n;\nOperator:;A;B\nA;B\n1;2\n"
     found = read(text, delimiter=";", names_row=5, data_row=6)

@@ -54,7 +54,7 @@ class Dialect:
     Attributes
     ----------
     quote
-        May stand around a field; None: it has no meaning.
+        May stand around a field; -1: there is none.
     comment
         Rows that begin with it are passed over; empty: there are none.
     blank_rows
@@ -64,7 +64,7 @@ class Dialect:
     """
 
     delimiter: int
-    quote: int | None
+    quote: int
     comment: bytes
     blank_rows: bool
     trailing: bool
@@ -123,11 +123,14 @@ def locate(block: bytes, columns: int, dialect: Dialect) -> Grid:
     """
     text = np.frombuffer(block, np.uint8)
     marks = (text == _LINE_FEED) | (text == dialect.delimiter)
-    if dialect.quote is not None and dialect.quote in block:
+    quotes = _quotes(text, dialect) if dialect.quote in text else None
+    if quotes is not None:
         # Inside of quotes after an odd number of them; eight bits keep the parity.
-        marks &= (np.cumsum(text == dialect.quote, dtype=np.uint8) & 1) == 0
+        marks &= (np.cumsum(quotes, dtype=np.uint8) & 1) == 0
     at = np.flatnonzero(marks)
     breaks = np.flatnonzero(text[at] == _LINE_FEED)
+    if quotes is not None and len(breaks):
+        _check_quotes(text, np.flatnonzero(quotes[: at[breaks[-1]]]), dialect)
     if not len(breaks):
         return Grid(text, np.empty((0, columns), np.intp), np.empty((0, columns), np.intp), 0)
     stops = at[breaks]
@@ -154,6 +157,35 @@ def locate(block: bytes, columns: int, dialect: Dialect) -> Grid:
     ends[:, -1] -= _ends_with_return(text, begins[:, -1], ends[:, -1])
     passed_blank = int(np.count_nonzero(passed & blank))
     return Grid(text, begins, ends, int(stops[-1]) + 1, passed_blank, len(longer))
+
+
+def _quotes(text: Text, dialect: Dialect) -> Mask:
+    """Tell where quotes stand that have a meaning: not in comments."""
+    quotes: Mask = text == dialect.quote
+    if dialect.comment:
+        feeds = text == _LINE_FEED
+        stops = np.concatenate((np.flatnonzero(feeds), [len(text)]))
+        starts = np.concatenate(([0], stops[:-1] + 1))
+        is_comment = _begins_with(text, starts, stops, dialect.comment)
+        quotes &= ~is_comment[np.cumsum(feeds) - feeds]
+    return quotes
+
+
+def _check_quotes(text: Text, quotes: Places, dialect: Dialect) -> None:
+    """Refuse a quote that neither begins nor ends a field, and is not doubled inside of one.
+
+    Otherwise two such quotes would join their rows, and one would be lost.
+    """
+    opening, closing = quotes[::2], quotes[1::2]
+    before = text[np.maximum(opening - 1, 0)]
+    after = text[np.minimum(closing + 1, len(text) - 1)]
+    outside = (dialect.delimiter, _LINE_FEED, dialect.quote)
+    wrong = np.concatenate((
+        opening[(opening > 0) & ~np.isin(before, outside)],
+        closing[~np.isin(after, (*outside, _RETURN))],
+    ))  # fmt: skip
+    if len(wrong):
+        raise FieldError(wrong.min(), "a quotation mark stands inside of a field")
 
 
 def _blank(text: Text, starts: Places, stops: Places, counts: Places) -> Mask:
@@ -183,16 +215,15 @@ def _wrong_row(starts: Places, counts: Places, blank: Mask, row: int, fields: in
     return FieldError(starts[row], f"expected {fields} fields, found {found}")
 
 
-def trimmed(grid: Grid, columns: Places, quote: int | None) -> Grid:
+def trimmed(grid: Grid, columns: Places, quote: int) -> Grid:
     """Return the named columns without blanks and quotes around their fields."""
     text = grid.text
     begins, ends = grid.begins[:, columns], grid.ends[:, columns]
     for _ in range(2):  # blanks, quotes, blanks
         begins, ends = _without_blanks(text, begins, ends)
-        if quote is not None:
-            last = np.maximum(ends - 1, 0)
-            quoted = (ends - begins >= 2) & (text[begins] == quote) & (text[last] == quote)
-            begins, ends = begins + quoted, ends - quoted
+        last = np.maximum(ends - 1, 0)
+        quoted = (ends - begins >= 2) & (text[begins] == quote) & (text[last] == quote)
+        begins, ends = begins + quoted, ends - quoted
     return replace(grid, begins=begins, ends=ends)
 
 

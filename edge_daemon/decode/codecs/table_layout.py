@@ -49,7 +49,7 @@ class Layout:
         blanks = self.delimiter == WHITESPACE
         return Dialect(
             delimiter=ord(" " if blanks else self.delimiter),
-            quote=None if blanks else ord(self.quote),
+            quote=-1 if blanks else ord(self.quote),
             comment=self.comment.encode("utf-8"),
             blank_rows="blank_lines" in self.leniencies,
             trailing="trailing_delimiter" in self.leniencies,
