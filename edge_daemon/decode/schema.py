@@ -89,11 +89,14 @@ class Source(Section):
         return self
 
 
+_Plain = bool | int | float | str
+
+
 class Framing(Section):
     """``[framing]``: how messages stand in the byte stream (docs/framing.md)."""
 
     name: Literal["astm", "mllp", "packet", "block"]
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    options: dict[str, _Plain | dict[str, _Plain]] = Field(default_factory=dict)
 
 
 def _groups(value: str) -> str:

@@ -12,6 +12,7 @@ from edge_daemon.decode.codecs.fcs import read_header
 from edge_daemon.decode.kit import differences, needs_sample, read_sample
 from edge_daemon.errors import Quarantine
 from edge_daemon.resources import profiles_dir
+from edge_daemon.sources.framing.registry import make_framer
 
 PATHS = sorted(profiles_dir().glob("*/*.toml"))
 MATCHING = [path for path in PATHS if needs_sample(load_profile(path))]
@@ -44,6 +45,15 @@ def registry():
 def test_all_load_together(registry):
     assert [problem.message for problem in registry.problems] == []
     assert len(registry.profiles) == len(PATHS) >= 1
+
+
+FRAMED = [path for path in PATHS if load_profile(path).framing]
+
+
+@pytest.mark.parametrize("path", FRAMED, ids=name)
+def test_every_framing_can_be_made(path):
+    framing = load_profile(path).framing
+    assert make_framer(framing.name, framing.options).feed(b"", 0.0) == []
 
 
 def test_nothing_else_lies_about():
