@@ -169,36 +169,37 @@ def _value(seen: Observation, rule: Reported | None, notes: list[str]) -> Report
     if rule is None:
         return _as_written(seen)
     number, marks = _number(seen)
-    unit = rule.units.get(seen.unit, seen.unit) or rule.unit
-    problem = ""
-    low, high = _reference(seen.reference)
-    converted: float | None = None
-    if unit is None:
-        problem = "no unit is written, and the profile declares none"
-    elif convert(rule.code, 1.0, unit) is None:
-        problem = f"unit {unit[:20]!r} is none of {rule.code}, expected one such as "
-        problem += UNITS[rule.code]
-    elif number is not None:
-        converted = convert(rule.code, number, unit)
-        assert converted is not None
-        if not is_possible(rule.code, converted):
-            problem = (
-                f"{seen.text[:20]} {unit} is {converted:g} {UNITS[rule.code]}, no possible "
-                f"{rule.code} ({possible_range(rule.code)})"
-            )
-    if problem or unit is None:
+    unit = rule.units.get(seen.unit, seen.unit) or rule.unit or ""
+    value = None if number is None else convert(rule.code, number, unit)
+    problem = "" if number is None else _problem(rule.code, seen.text, unit, value)
+    if problem:
         notes.append(f"{seen.name}: {problem}; kept as written, without a code")
         return _as_written(seen)
+    low, high = _reference(seen.reference)
     return ReportedValue(
         name=seen.name,
         code=rule.code,
-        value=converted,
+        value=value,
         unit=UNITS[rule.code],
         text=seen.text,
         written_unit=seen.unit,
         low=None if low is None else convert(rule.code, low, unit),
         high=None if high is None else convert(rule.code, high, unit),
         flags=seen.flags + marks,
+    )
+
+
+def _problem(code: str, text: str, unit: str, value: float | None) -> str:
+    """Say why a number cannot be taken for a measurement; empty where it can."""
+    if not unit:
+        return "no unit is written, and the profile declares none"
+    if value is None:
+        return f"unit {unit[:20]!r} is none of {code}, expected one such as {UNITS[code]}"
+    if is_possible(code, value):
+        return ""
+    return (
+        f"{text[:20]} {unit} is {value:g} {UNITS[code]}, no possible {code} "
+        f"({possible_range(code)})"
     )
 
 

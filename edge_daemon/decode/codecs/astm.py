@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import numpy as np
@@ -102,6 +103,8 @@ class AstmCodec(ReportingCodec):
 
     def read(self, data: bytes, *, dataset: int, limits: Limits) -> RawTable:
         """Read one list-mode matrix; a message without any has no events and no columns."""
+        if self.max_channels is not None:
+            limits = replace(limits, max_channels=max(limits.max_channels, self.max_channels))
         sent, lenient = self._parse(data, limits)
         allowance = Allowance(limits)
         found = [

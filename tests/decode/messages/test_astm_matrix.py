@@ -161,6 +161,8 @@ def test_limits_themselves_are_allowed(message, make):
     assert read(message(make.matrix(EVENTS)), limits=limits).values.shape == (3, 3)
     for tighter in (Limits(max_events=2), Limits(max_channels=2)):
         assert refusal(message(make.matrix(EVENTS)), tighter).code == "too_large"
+    table = read(message(make.matrix(EVENTS)), limits=Limits(max_channels=2), max_channels=3)
+    assert table.values.shape == (3, 3)
 
 
 def test_expansion_is_bounded(message):

@@ -102,6 +102,15 @@ def test_text_is_no_number(report, text):
     assert (value.low, value.high, value.flags) == (200.0, 500.0, ("H",))
 
 
+def test_what_gives_no_number_needs_no_unit(report):
+    found, notes = report("RBC|----||5.5-8.5", "PLT|++++|g/L|200-500")
+    assert [(v.code, v.value, v.text, v.low) for v in found.values] == [
+        ("RBC", None, "----", None),
+        ("PLT", None, "++++", None),
+    ]
+    assert notes == ()
+
+
 @pytest.mark.parametrize(
     ("text", "number", "flags"),
     [("262*", 262.0, ("*",)), ("262 ?", 262.0, ("?",)), ("262R", 262.0, ("R",)), ("*", None, ())],
