@@ -69,6 +69,54 @@ def test_config_check_of_a_good_file(invoke, tmp_path):
     assert (done.code, done.json["ok"], done.json["problems"]) == (0, True, [])
 
 
+LINES = """
+[[source]]
+name = "s1"
+kind = "serial"
+port = "{port}"
+{serial}
+
+[[source]]
+name = "t1"
+kind = "tcp"
+listen = "127.0.0.1:5100"
+{tcp}
+"""
+
+
+def check_lines(invoke, tmp_path, serial, tcp, *more):
+    file = tmp_path / "lines.toml"
+    text = LINES.format(port=tmp_path / "port", serial=serial, tcp=tcp)
+    file.write_text(text, encoding="utf-8")
+    return invoke("config", "check", file, *more)
+
+
+def test_config_check_of_lines(invoke, tmp_path):
+    good = ('profile = "sysmex_xn550/00-24"', 'framing = "mllp"')
+    done = check_lines(invoke, tmp_path, *good)
+    assert done.code == errors.EXIT_WARNINGS
+    assert "s1:" in done.out
+    assert "as sysmex_xn550/00-24 says" in done.out
+    assert "listens on 127.0.0.1:5100 (framing mllp)" in done.out
+    assert "no such port" in done.err
+    (tmp_path / "port").touch()
+    assert check_lines(invoke, tmp_path, *good).code == errors.EXIT_OK
+
+
+def test_config_check_asks_the_profiles_for_the_framing(invoke, tmp_path):
+    bad = ('profile = "sysmex_xn550/99"', 'framing = "morse"')
+    done = check_lines(invoke, tmp_path, *bad, "--json")
+    assert done.code == errors.EXIT_BAD_CONFIG
+    found = {problem["key"]: problem["message"] for problem in done.json["problems"]}
+    assert set(found) == {"source[0].profile", "source[1].framing"}
+    assert "near it are sysmex_xn550/00-24" in found["source[0].profile"]
+    assert "expected one of astm, block, mllp, packet" in found["source[1].framing"]
+    unframed = ('profile = "sim_optical4/1.0"', 'framing = "astm"\nframing_options = {max_txt = 1}')
+    done = check_lines(invoke, tmp_path, *unframed)
+    assert "says no framing" in done.err
+    assert "unknown key max_txt" in done.err
+
+
 @pytest.mark.parametrize("command", [["config", "check"], ["run", "-c"]])
 def test_missing_configuration_says_how_to_make_one(invoke, tmp_path, command):
     done = invoke(*command, tmp_path / "none.toml")
@@ -146,6 +194,31 @@ def test_status_counts(invoke, clinic):
     shown = invoke("status", "--data-dir", clinic.path)
     assert "1 classified, 1 quarantined" in shown.out
     assert "edge-daemon quarantine" in shown.err
+
+
+def test_status_says_when_an_analyzer_was_last_heard(invoke, clinic):
+    clinic.add()
+    told = {"name": "s1", "kind": "serial", "state": "degraded", "reason": "no such port"}
+    told |= {"messages": 1200, "incomplete": 0, "warning": "ttyUSB0 may be another device"}
+    told |= {"discarded": {"noise": {"times": 2, "bytes": 1500}}}
+    sources = [{**told, "heard_at": time.monotonic() - 130}, {**told, "heard_at": None}]
+    (clinic.path / "run").mkdir()
+    (clinic.path / "run" / "status.json").write_text(json.dumps({"sources": sources}))
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "input()", "edge_daemon"], stdin=subprocess.PIPE
+    )
+    (clinic.path / "lock").write_text(f"{holder.pid}\n", encoding="ascii")
+    shown = invoke("status", "--data-dir", clinic.path)
+    as_json = invoke("status", "--data-dir", clinic.path, "--json").json
+    holder.communicate(b"\n")
+    assert shown.code == errors.EXIT_WARNINGS
+    assert "last heard 2 min ago, 1,200 messages, 1.5 kB discarded" in shown.out
+    assert "not heard yet" in shown.out
+    assert "ttyUSB0 may be another device" in shown.out
+    assert "Check the cable" in shown.out
+    (first, second) = as_json["sources"]
+    assert 129 < first["heard_s"] < 200
+    assert (second["heard_s"], first["discarded"]["noise"]["bytes"]) == (None, 1500)
 
 
 def test_status_without_database(invoke, tmp_path):
