@@ -179,6 +179,18 @@ def test_pid_after_pv1_needs_its_leniency(make):
     assert (message.keywords["PV1.2"], message.keywords["PID.3"]) == ("Dog", "A")
 
 
+def test_pv1_after_results_begins_the_next_patient(make):
+    first = ("PID|1||A", "PV1|1|Dog", "OBR|1||S-1", RBC)
+    data = make.hl7(*first, "PV1|2|Cat", "PID|2||B", "OBR|1||S-2", RBC)
+    found = read(data, options={"segment_order": True})
+    assert [(m.keywords["PID.3"], m.keywords["PV1.2"]) for m in found] == [
+        ("A", "Dog"),
+        ("B", "Cat"),
+    ]
+    (message,) = read(make.hl7("PID|1||A", "PV1|1|Dog", "PID|2||B", "OBR|1||S", RBC))
+    assert (message.keywords["PID.3"], message.keywords.get("PV1.2")) == ("B", None)
+
+
 def test_a_lost_result_is_noticed(make):
     data = make.hl7("OBR|1||S", RBC, "OBX|3|NM|PLT||262|G/L")
     assert "expected OBX|2, found OBX|3" in refusal(data).message

@@ -190,6 +190,14 @@ def test_every_sample_has_its_report(make, reporting):
     assert [(r.sample.sample_id, r.values[0].value) for r, _ in found] == [("A", 6.0), ("B", 7.0)]
 
 
+def test_the_file_name_may_tell_the_sample(make, reporting):
+    named = REPORTED.replace('"O.3" }', '"NAME.SAMPLE" }', 1)
+    named += '[file_name]\npattern = "(?P<SAMPLE>[^_]+)_.*"\n'
+    data = make.astm("P|1", "O|1|A", "R|1|^^^RBC|6|M/uL")
+    ((found, _),) = read_reports(data, reporting("astm", named), name="S-7_export.astm")
+    assert found.sample.sample_id == "S-7"
+
+
 def test_a_simulated_analyzer_leaves_its_mark(report):
     assert report("RBC|1|M/uL")[0].sample.simulated is False
     assert report("RBC|1|M/uL", "EDGE_SIMULATED|1")[0].sample.simulated is True
