@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from edge_daemon.sources.framing.crc import CrcModel, crc
+from edge_daemon.crc import CrcModel, crc
 from edge_daemon.sources.framing.options import check_between
 
 if TYPE_CHECKING:

@@ -8,8 +8,6 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from edge_daemon.sources.framing.options import check_between
-
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _POLY_CRC32: Final = 0x04C11DB7
 
@@ -38,9 +36,12 @@ class CrcModel:
     xorout: int = 0
 
     def __post_init__(self) -> None:
-        check_between("width", self.width, 8, 32)
+        if not 8 <= self.width <= 32:
+            raise ValueError(f"width is {self.width}; expected 8 to 32")
+        most = (1 << self.width) - 1
         for name in ("poly", "init", "xorout"):
-            check_between(name, getattr(self, name), 0, (1 << self.width) - 1)
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to {most}")
         if not self.poly & 1:
             raise ValueError(
                 f"poly is {self.poly:#x}; expected an odd number, written most significant bit "

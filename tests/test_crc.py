@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_daemon.sources.framing.crc import CrcModel, crc
+from edge_daemon.crc import CrcModel, crc
 
 # name, width, poly, init, refin, refout, xorout, value of b"123456789"
 CATALOGUE = [
