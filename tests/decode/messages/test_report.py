@@ -287,6 +287,12 @@ def test_profiles_that_report_nothing(reporting):
         read_reports(b"", reporting("astm"))
 
 
+def test_a_codec_of_events_reads_no_reports(write_profile):
+    path = write_profile(replace=[("revision = 1", "revision = 1\nreports = true")])
+    with pytest.raises(ProfileError, match="codec fcs reads no reports"):
+        load_profile(path)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
