@@ -31,7 +31,7 @@ _WORDS: Final = {
     "undecided": "not decided",
     "differs": "DIFFERS",
 }
-_STATES: Final = {"too_few": "too few yet", "in_control": "in control", "drift": "DRIFTS"}
+_STATES: Final = {"in_control": "in control", "drift": "DRIFTS"}
 _PROPORTIONAL: Final = frozenset({"PLT", "PCT", "RETIC", "RETIC%"})
 """Their differences grow with the value: the limits are shown in percent."""
 
@@ -144,25 +144,46 @@ def _write_measures(mine: Sequence[Measure], how: Form) -> None:
 
 
 def _write_streams(followed: Sequence[Followed], how: Form) -> None:
+    from edge_daemon.quality.moving import BATCH
     from edge_daemon.quality.verdict import BLIND_SPOT
 
     if not followed:
         return
-    output.headline("Moving averages of patients (Bull), batches of 20", "")
-    rows = [
+    output.headline(f"Moving averages of patients (Bull), batches of {BATCH}", "")
+    rows: list[Record] = [
         {"one": one, "side": side, "stream": stream}
         for one in followed
         for side, stream in (("ours", one.ours), ("analyzer", one.analyzer))
         if stream is not None
     ]
-    output.listing(_STREAMS, rows, how, empty="")
-    click.echo()
+    judged = [row for row in rows if row["stream"].state != "too_few"]
+    if judged:
+        output.listing(_STREAMS, judged, how, empty="")
+        click.echo()
+    _write_waiting([row for row in rows if row["stream"].state == "too_few"])
     for one in followed:
         if one.drifts:
             who = f"{one.instrument}, {one.species}{_mark(one.simulated)}"
             click.echo(output.printable(f"{one.code} of {who}: {_drift(one)}"))
             click.echo(f"  {output.next_action(one.action)}")
     click.echo(BLIND_SPOT)
+
+
+def _write_waiting(rows: Sequence[Record]) -> None:
+    """Say which averages have too few animals, in a line for each group and side."""
+    from edge_daemon.quality.moving import BASELINE_BATCHES, BATCH
+
+    waiting: dict[str, list[str]] = {}
+    for row in rows:
+        one = row["one"]
+        who = f"{one.instrument}, {one.species}{_mark(one.simulated)}, {row['side']}"
+        waiting.setdefault(who, []).append(f"{one.code} {row['stream'].values}")
+    needed = BATCH * (BASELINE_BATCHES + 1)
+    for who, counts in waiting.items():
+        told = f"{who}: too few of {needed} animals yet ({', '.join(counts)})"
+        click.echo(output.printable(told))
+    if waiting:
+        click.echo()
 
 
 def _drift(one: Followed) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.store.merging import merge
 from edge_daemon.store.reader import rows
-from edge_daemon.store.reports import match_runs, with_ids
+from edge_daemon.store.reports import match_runs
 
 if TYPE_CHECKING:
     import sqlite3
@@ -89,8 +89,7 @@ class Comparisons:
         for chunk in _chunks(self._runs()):
             joined = [row for row in chunk if (m := matches.get(row["id"])) and m.joined]
             ours = self._measurements([row["id"] for row in joined])
-            wanted = [key for row in joined for key in matches[row["id"]].joined]
-            told = with_ids(self._db, wanted)
+            told = self._reports([key for row in joined for key in matches[row["id"]].joined])
             for row in joined:
                 reports = [told[key] for key in matches[row["id"]].joined]
                 lines = merge(reports)
@@ -136,14 +135,14 @@ class Comparisons:
             f"{clauses} ORDER BY r.id"
         )
         for chunk in _chunks(rows(self._db, query, values)):
-            told = with_ids(self._db, [row["id"] for row in chunk])
+            told = self._reported_values([row["id"] for row in chunk])
             for row in chunk:
                 if row["kind"] == "control":
                     self.left_out.control_reports += 1
                 elif row["species"] is None:
                     self.left_out.no_species += 1
                 else:
-                    yield _point("analyzer", row, _numbers(told[row["id"]]["values"]))
+                    yield _point("analyzer", row, _numbers(told.get(row["id"], ())))
 
     def _all_matches(self) -> dict[int, Match]:
         if self._matches is None:
@@ -186,6 +185,27 @@ class Comparisons:
         for row in rows(self._db, query, [json.dumps(list(run_ids))]):
             if UNITS.get(row["code"]) == row["unit"]:
                 found.setdefault(row["run_id"], {})[row["code"]] = row["value"]
+        return found
+
+    def _reports(self, report_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        query = """
+            SELECT r.id, r.amends, r.species, c.instrument
+            FROM reports AS r JOIN captures AS c ON c.id = r.capture_id
+            WHERE r.id IN (SELECT value FROM json_each(?))
+        """
+        values = self._reported_values(report_ids)
+        found = rows(self._db, query, [json.dumps(list(report_ids))])
+        return {row["id"]: row | {"values": values.get(row["id"], [])} for row in found}
+
+    def _reported_values(self, report_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+        query = """
+            SELECT report_id, name, code, value, unit, text FROM reported_values
+            WHERE report_id IN (SELECT value FROM json_each(?)) AND code IS NOT NULL
+            ORDER BY report_id, position
+        """
+        found: dict[int, list[dict[str, Any]]] = {}
+        for row in rows(self._db, query, [json.dumps(list(report_ids))]):
+            found.setdefault(row["report_id"], []).append(row)
         return found
 
 
