@@ -107,6 +107,7 @@ def start_stage1(run: Run, channels: Sequence[str], per_event: float) -> Floats:
     chance = round(run_doublets(run, channels, per_event))
     width = logs[several, channels.index("EXT.W")]
     label[several[np.argsort(-width, kind="stable")[:chance]]] = 2
+    label[pairs_with_small(run, channels, per_event)] = 2
     label[Strata.of(channels, ANCHOR).split(run.signals, run.peak) == BRIGHT] = 2
     return soften(label)
 
@@ -115,6 +116,29 @@ def run_doublets(run: Run, channels: Sequence[str], window_ul: float) -> float:
     """Chance doublets of red cells that a run's concentration makes."""
     red = Strata.of(channels, ANCHOR).red_events(run.signals, run.peak)
     return expected_doublets(red, run.reference.volume_ul, window_ul) or 0.0
+
+
+def pairs_with_small(run: Run, channels: Sequence[str], window_ul: float) -> NDArray[np.intp]:
+    """Choose the events in which a red cell and a small event passed by chance together.
+
+    They are as large as one red cell. How many there are follows from the concentrations of
+    both, and the widest pulses, over all detectors, are likeliest to be theirs.
+
+    Returns
+    -------
+    NDArray
+        Rows of `run.signals`.
+    """
+    logs = run.logs
+    red = Strata.of(channels, ANCHOR).red_events(run.signals, run.peak)
+    pairs = round(2 * window_ul * red * (run.events - red) / run.reference.volume_ul)
+    single = np.flatnonzero(np.abs(logs[:, channels.index(ANCHOR)]) < SURE)
+    wide = np.zeros(len(single))
+    for column, channel in enumerate(channels):
+        if channel.endswith(".W"):
+            width = logs[single, column]
+            wide += np.maximum((width - np.median(width)) / max(spread(width)[1], 1e-6), 0.0)
+    return single[np.argsort(-wide, kind="stable")[:pairs]]
 
 
 def beyond_doubt(run: Run, channels: Sequence[str]) -> NDArray[np.bool_]:

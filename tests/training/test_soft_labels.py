@@ -7,6 +7,7 @@ from edge_daemon.training.soft_labels import (
     chance_rate,
     expected_platelets,
     holds_several,
+    pairs_with_small,
     soften,
     start_stage1,
     start_stage2,
@@ -73,6 +74,21 @@ def test_the_widest_large_events_are_chance_doublets():
     large = np.flatnonzero(codes == 3)
     widest = large[np.argsort(-run.logs[large, 1])[:20]]
     assert set(np.flatnonzero((start == 2) & (codes == 3))) == set(widest)
+
+
+def test_the_widest_events_of_one_cells_size_hold_a_small_one_too():
+    run, codes = make_run(plt=300.0)
+    small = run.events - (run.logs[:, 0] > np.log(0.4)).sum()
+    red = run.events - small
+    window = 25 / (2 * red * small)
+    signals = run.signals.copy()
+    pairs = np.flatnonzero((codes == 0) & (np.abs(run.logs[:, 0]) < 0.3))[:25]
+    signals[pairs, 1] *= np.float32(1.3)
+    run = Run(run.reference, signals, run.peak)
+    assert set(pairs_with_small(run, CHANNELS, window)) == set(pairs)
+    start = start_stage1(run, CHANNELS, window).argmax(axis=1)
+    np.testing.assert_array_equal(np.flatnonzero((start == 2) & (codes == 0)), np.sort(pairs))
+    assert len(pairs_with_small(run, CHANNELS, 0.0)) == 0
 
 
 def test_very_bright_large_events_are_white_cells():
