@@ -240,7 +240,7 @@ class LineBench:
     def settle(self, turns: int = 4) -> None:
         """Let the source read what is on the line and act on it."""
         wanted = self.turns + turns
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + 120.0
         while self.turns < wanted:
             assert time.monotonic() < deadline, "the source stands still"
             time.sleep(0.002)
