@@ -69,7 +69,7 @@ def write(data: bytes, file: Path, identity: Identity, out: Path) -> Written:
     proposal = propose(data, file.name)
     folder = out / f"{identity.vendor}_{identity.model}"
     profile = folder / f"{identity.firmware}.toml"
-    sample = folder / f"{identity.firmware}.sample{file.suffix or '.bin'}"
+    sample = folder / f"{identity.firmware}.sample.{file.name}"
     for path in (profile, sample):
         if path.exists():
             raise errors.EdgeError(

@@ -166,8 +166,13 @@ class Registry:
         data
             Everything the file holds now.
         """
-        codecs = {p.codec.recognises_as: p.codec for p in self.profiles.values()}
-        return all(codec.is_whole(data) for codec in codecs.values())
+        # Of codecs of one format, one that is content decides: the others ask for more than every
+        # instrument writes.
+        whole: dict[str, bool] = {}
+        for codec in (p.codec for p in self.profiles.values()):
+            key = codec.recognises_as
+            whole[key] = whole.get(key, False) or codec.is_whole(data)
+        return all(whole.values())
 
     def _matchable(self) -> Iterator[Profile]:
         return (p for _, p in sorted(self.profiles.items()) if p.match is not None)

@@ -23,7 +23,7 @@ def test_the_draft_decodes_its_capture(invoke, capture, tmp_path):
     made = invoke("profile", "new", capture, *NAMES, "--out", tmp_path, "--json").json
     assert made["id"] == "acme_cell9"
     assert any("firmware" in question for question in made["questions"])
-    sample = tmp_path / "acme_cell9" / "1.0.sample.fcs"
+    sample = tmp_path / "acme_cell9" / f"1.0.sample.{capture.name}"
     assert sample.read_bytes() == capture.read_bytes()
     shown = invoke(
         "profile", "decode", capture, "--profiles", tmp_path, "--profile", made["id"], "--json"

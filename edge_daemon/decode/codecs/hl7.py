@@ -115,10 +115,11 @@ class Hl7Codec(ReportingCodec):
         return found
 
     def is_whole(self, data: bytes) -> bool:
-        """Tell whether the last block or segment is closed."""
+        """Tell whether the last block or segment is closed, as far as the options ask for it."""
         if data.startswith(START):
             return END in data[data.rindex(START) :]
-        return not data.startswith(b"MSH") or data.endswith((b"\r", b"\n"))
+        ended = self.options.without_segment_end or data.endswith((b"\r", b"\n"))
+        return ended or not data.startswith(b"MSH")
 
     def _parse(self, data: bytes, limits: Limits) -> tuple[list[Hl7Message], Leniencies]:
         check_size(data, limits, _HEADER, _DELIMITERS)
