@@ -13,7 +13,7 @@ Z95: Final = 1.959964
 
 
 def count_interval(
-    count: float, ambiguity: float = 0.0, relative: float = 0.0
+    count: float, ambiguity: float = 0.0, relative: float = 0.0, missing: float = 0.0
 ) -> tuple[float, float]:
     """Interval of a count.
 
@@ -27,6 +27,8 @@ def count_interval(
         Variance from uncertain calls, events².
     relative
         Relative SD from run to run.
+    missing
+        Relative SD of what cannot be counted; it raises the upper limit only.
 
     Returns
     -------
@@ -38,7 +40,8 @@ def count_interval(
         low = count * max(0.0, 1 - 1 / (9 * count) - Z95 / (3 * math.sqrt(count))) ** 3
     above = count + 1
     high = above * (1 - 1 / (9 * above) + Z95 / (3 * math.sqrt(above))) ** 3
-    return _widen(count, low, high, ambiguity, relative)
+    low, high = _widen(count, low, high, ambiguity, relative)
+    return low, count + math.hypot(high - count, Z95 * missing * count)
 
 
 def fraction_interval(

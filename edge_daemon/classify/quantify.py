@@ -25,16 +25,22 @@ if TYPE_CHECKING:
 
 METERING_SD: Final = 0.005
 """Relative SD of the metered volume; analyzers do not state it (proposed)."""
+FELINE_AGGREGATED_SD: Final = 0.05
+"""Share of a cat's platelets that usual samples hold in aggregates, as an SD (proposed).
+
+The free ones are counted; cats' platelets clump where those of other species do not.
+"""
 
 _CLUMP_SIZE_SD = 0.1  # cells of a clump overlap in the beam and differ in size from single ones
 
 
 class _Counted(NamedTuple):
-    """Expected events, variance of them beyond counting, run-to-run relative SD."""
+    """Expected events, variance of them beyond counting, relative SDs: run to run, not counted."""
 
     events: float
     doubt: float
     relative: float
+    missing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,10 @@ def _measure(
     red = _Counted(tally.red_cells, red_doubt, math.hypot(doubt.rbc, METERING_SD))
     platelets = _counted(tally, PLATELET, doubt.platelet_odds, doubt.platelet)
     together = 2 * window * tally.company
-    platelets = platelets._replace(relative=math.hypot(doubt.platelet, METERING_SD, together))
+    platelets = platelets._replace(
+        relative=math.hypot(doubt.platelet, METERING_SD, together),
+        missing=FELINE_AGGREGATED_SD if batch.sample.species == "cat" else 0.0,
+    )
     retics = _counted(tally, RETIC, doubt.reticulocyte_odds, doubt.reticulocyte)
     clumps = _counted(tally, CLUMP, doubt.clumped_rbc_odds, doubt.clumped_rbc)
     estimated = tally.hidden_cells > ESTIMATED_FRACTION * tally.red_cells
@@ -161,7 +170,7 @@ def _concentration(
     unit = f"10*{round(math.log10(scale))}/uL"
     if per_ul is None:
         return Measurement(code, None, unit, None, None, method)
-    low, high = count_interval(counted.events, counted.doubt, counted.relative)
+    low, high = count_interval(*counted)
     factor = per_ul / scale
     return Measurement(code, counted.events * factor, unit, low * factor, high * factor, method)
 

@@ -157,6 +157,16 @@ def test_uncertain_cells_widen_the_interval(bundle, make_cells):
     assert (wide.high - wide.low) / wide.value > (narrow.high - narrow.low) / narrow.value
 
 
+def test_a_cats_aggregates_may_hold_more_platelets_than_were_counted(bundle, make_cells):
+    batch, codes = make_cells(COUNTS, species="dog")
+    dog = values(quantify(batch, certain(codes), bundle))["PLT"]
+    batch = replace(batch, sample=replace(batch.sample, species="cat"))
+    cat = values(quantify(batch, certain(codes), bundle))["PLT"]
+    assert (cat.value, cat.low) == (dog.value, dog.low)
+    more = np.sqrt((cat.high - cat.value) ** 2 - (dog.high - dog.value) ** 2) / cat.value
+    assert more == pytest.approx(1.96 * 0.05, rel=1e-3)
+
+
 def test_counts_are_expected_counts_not_calls(bundle, make_cells):
     batch, codes = make_cells([1000, 0, 0, 0, 0])
     posterior = np.tile(np.float32([0.9, 0, 0, 0.1, 0]), (1000, 1))
