@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from edge_daemon.errors import EdgeError
-from edge_daemon.store import layout, queries
+from edge_daemon.store import layout, queries, reports
 from edge_daemon.store.writer import Store
 
 SEED = 20261122
@@ -33,7 +33,8 @@ WRITER = """
     import hashlib, os, signal, sys
     from pathlib import Path
     from edge_daemon.clock import SystemClock
-    from edge_daemon.records import CELL_CLASSES, Classified, Decoded, RawCapture, SampleInfo
+    from edge_daemon.records import AnalyzerReport, CELL_CLASSES, Classified, Decoded, RawCapture
+    from edge_daemon.records import Reported, ReportedValue, SampleInfo
     from edge_daemon.store import engine
     from edge_daemon.store.writer import Store
 
@@ -43,6 +44,8 @@ WRITER = """
     engine._PRAGMAS = tuple(swaps.get(pragma, pragma) for pragma in engine._PRAGMAS)
     step = Decoded("p/1", "a" * 64, 5, ("LA.H",), SampleInfo(sample_id="s"))
     result = Classified("m@1", "b" * 64, dict.fromkeys(CELL_CLASSES, 1), (), ())
+    value = ReportedValue("RBC", "RBC", 6.5, "10*6/uL", "6.5")
+    told = Reported("l/1", "c" * 64, AnalyzerReport(SampleInfo(sample_id="s"), "sample", (value,)))
 
     def say(*words):
         answer.write(" ".join(map(str, words)) + "\\n")
@@ -59,6 +62,7 @@ WRITER = """
                 say("accepted", key, sha256)
                 if killed:
                     os.kill(os.getpid(), signal.SIGKILL)
+                say("report", key, store.record_report(key, told).report_id)
                 store.record_decoded(key, step)
                 say("run", key, store.record_run(key, step, result))
 """
@@ -213,12 +217,16 @@ def missing(data_dir, answers):
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         states = {row["id"]: row["state"] for row in queries.captures(db, limit=1000)}
         runs = {row["id"] for row in queries.results(db, limit=1000)}
-        sent = {row[0] for row in db.execute("SELECT run_id FROM outbox")}
-    assert runs == sent
+        told = {row["id"]: row["capture_id"] for row in reports.listing(db, limit=1000)}
+        sent = [tuple(row) for row in db.execute("SELECT run_id, report_id FROM outbox")]
+    assert runs == {run for run, _ in sent} - {None}
+    assert told.keys() == {report for _, report in sent} - {None}
     lost = []
     for word, key, value in answers:
         if word == "run":
             kept = states.get(int(key)) == "classified" and int(value) in runs
+        elif word == "report":
+            kept = told.get(int(value)) == int(key)
         else:
             raw = data_dir / layout.ARCHIVE_NAME / value[:2] / f"{value}.raw"
             kept = (
@@ -276,7 +284,7 @@ def test_every_answer_survives_a_power_cut(record, tmp_path, clock):
         else:
             early += 1
             Store.open(data_dir, clock).close()  # a cut during the first start is no obstacle
-    assert answered == 32
+    assert answered == 48
     assert early > 2
 
 
@@ -287,7 +295,7 @@ def test_what_a_kill_left_unsynced_is_synced_before_it_is_answered(record, tmp_p
     for data_dir, answers in cuts(trace, tmp_path, random.Random(SEED), 0.0):
         assert missing(data_dir, answers) == []
         answered = len(answers)
-    assert answered == 32
+    assert answered == 48
 
 
 def test_the_model_disk_sees_a_store_that_syncs_too_little(record, tmp_path):
