@@ -56,7 +56,7 @@ def test_columns_keywords_and_limits_of_the_converter():
 def test_it_knows_its_own_captures():
     known = codec().identify(capture([(1, 2)]))
     assert known.keywords["FIRMWARE"] == "2.1"
-    assert known.description == "binary records, 1 events"
+    assert known.description == "binary records beginning 'CELL9', 1 events"
     assert codec().identify(b"FCS3.0") is None
 
 
@@ -103,10 +103,17 @@ def test_without_a_count_the_length_says_how_many():
 
 
 def test_memory_is_bounded_before_it_is_taken():
-    with pytest.raises(Quarantine, match="decode to more than the limit"):
-        codec().read(capture([(1, 2)] * 9), dataset=1, limits=Limits(max_expansion=64))
-    with pytest.raises(Quarantine, match="2 columns, the limit is 1"):
-        codec().read(capture([(1, 2)]), dataset=1, limits=Limits(max_channels=1))
+    uncounted = {"size": 4, "field": [{"name": "A", "offset": 0, "type": "u32"}]}
+    for one, limits, match in (
+        (codec(), Limits(max_expansion=64), "decode to more than the limit"),
+        (codec(), Limits(max_channels=1), "2 columns, the limit is 1"),
+        (codec(), Limits(max_bytes=40), "72 bytes, the limit is 40"),
+        (codec(record=uncounted), Limits(max_events=8), "9 events, the limit is 8"),
+    ):
+        with pytest.raises(Quarantine, match=match) as caught:
+            one.read(capture([(1, 2)] * 9), dataset=1, limits=limits)
+        assert caught.value.code == "too_large"
+        assert caught.value.action
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ SIZES: Final[dict[str, int]] = {
 }  # fmt: skip
 
 _MAX_HEADER: Final = 65_536
-_FEWER_EVENTS: Final = "Export fewer events a file, or raise the limit in the configuration."
+FEWER_EVENTS: Final = "Export fewer events a file, or raise the limit in the configuration."
 _ACTION: Final = (
     "Export the run again; if every export is like this, correct the profile's [codec] section."
 )
@@ -142,6 +142,11 @@ class Frame:
         """Bytes that are not payload."""
         return self.header.size + (0 if self.trailer is None else self.trailer.size)
 
+    @property
+    def beginning(self) -> str:
+        """The magic bytes for people: as text where they are one."""
+        return repr(bytes.fromhex(self.header.magic))[1:]
+
     def begins(self, data: bytes) -> bool:
         """Tell whether a capture begins with the header's magic bytes."""
         return data.startswith(bytes.fromhex(self.header.magic))
@@ -156,7 +161,7 @@ class Frame:
         """
         if len(data) < self.header.size:
             raise truncated(f"the header has {self.header.size} bytes, the file {len(data)}")
-        return {f.keyword.upper(): self._value(data, f) for f in self.header.field}
+        return {f.keyword.upper(): self.value(data, f) for f in self.header.field}
 
     def payload(self, data: bytes, size: int, limits: Limits) -> memoryview:
         """Return the payload of exactly `size` bytes, after trailer and CRC have been checked.
@@ -170,7 +175,7 @@ class Frame:
             raise Quarantine(
                 "too_large",
                 f"the file has {len(data)} bytes, the limit is {limits.max_bytes}",
-                action=_FEWER_EVENTS,
+                action=FEWER_EVENTS,
             )
         expected = self.overhead + size
         if len(data) != expected:
@@ -183,21 +188,31 @@ class Frame:
             if found != magic:
                 raise malformed(f"byte {end}: expected the trailer {magic!r}, found {found!r}")
         if self.check is not None:
-            self._check(data, end)
+            self._prove(data, self.check, end)
         return memoryview(data)[self.header.size : end]
 
-    def _check(self, data: bytes, end: int) -> None:
-        assert self.check is not None
-        at = end + self.check.offset
-        stored = int.from_bytes(data[at : at + self.check.width // 8], self.order)
-        computed = crc(self.check.model, data[self.check.first : at])
+    def check_values(self, data: bytes, check: Check) -> tuple[int, int]:
+        """Return the check value that a whole capture carries, and what its bytes give."""
+        at = len(data) - (0 if self.trailer is None else self.trailer.size) + check.offset
+        stored = int.from_bytes(data[at : at + check.width // 8], self.order)
+        return stored, crc(check.model, data[check.first : at])
+
+    def _prove(self, data: bytes, check: Check, end: int) -> None:
+        stored, computed = self.check_values(data, check)
         if stored != computed:
             raise malformed(
-                f"byte {at}: the CRC says {stored:#x}, the content gives {computed:#x}; the file "
-                "was damaged on its way"
+                f"byte {end + check.offset}: the CRC says {stored:#x}, the content gives "
+                f"{computed:#x}; the file was damaged on its way"
             )
 
-    def _value(self, data: bytes, field: HeaderField) -> str:
+    def value(self, data: bytes, field: HeaderField) -> str:
+        """Read one field of a header that is whole, as its keyword says it.
+
+        Raises
+        ------
+        Quarantine
+            ``malformed`` when a text is none.
+        """
         content = data[field.offset : field.end]
         if field.type != "text":
             return _written(number(content, field.type, self.order), field.type)
@@ -251,7 +266,7 @@ def whole(keywords: dict[str, str], keyword: str, most: int) -> int:
         raise malformed(f"{keyword}: expected a count, found {written[:40]!r}")
     if int(written) > most:
         raise Quarantine(
-            "too_large", f"{keyword}: {written}, the limit is {most}", action=_FEWER_EVENTS
+            "too_large", f"{keyword}: {written}, the limit is {most}", action=FEWER_EVENTS
         )
     return int(written)
 

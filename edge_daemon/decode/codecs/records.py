@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from edge_daemon.decode.codec import Codec, Identified
 from edge_daemon.decode.codecs.binary import (
+    FEWER_EVENTS,
     SIZES,
     ByteOrder,
     Check,
@@ -116,9 +117,9 @@ class RecordsCodec(Codec):
         if not self.frame.begins(data):
             return None
         keywords = self.frame.keywords(data)
-        return Identified(
-            "binary records", keywords, f"binary records, {self._told(data, keywords)} events"
-        )
+        events = self._told(data, keywords)
+        described = f"binary records beginning {self.frame.beginning}, {events} events"
+        return Identified("binary records", keywords, described)
 
     def read(self, data: bytes, *, dataset: int, limits: Limits) -> RawTable:
         """Read every record."""
@@ -131,12 +132,14 @@ class RecordsCodec(Codec):
         if dataset != 1:
             raise malformed(f"data set {dataset} was asked for, the file has 1")
         keywords = self.frame.keywords(data)
-        events = self._events(data, keywords, limits)
+        events = self.events(data, keywords, limits)
         payload = self.frame.payload(data, events * self.record.size, limits)
         fields = self.record.field
         if len(fields) > max(limits.max_channels, self.max_channels or 0):
             raise Quarantine(
-                "too_large", f"{len(fields)} columns, the limit is {limits.max_channels}"
+                "too_large",
+                f"{len(fields)} columns, the limit is {limits.max_channels}",
+                action="Describe fewer fields under [codec.record].",
             )
         dtype = np.result_type(*(_dtype(one) for one in fields))
         if events * len(fields) * dtype.itemsize > limits.max_expansion:
@@ -144,6 +147,7 @@ class RecordsCodec(Codec):
                 "too_large",
                 f"{events} events of {len(fields)} columns decode to more than the limit of "
                 f"{limits.max_expansion} bytes",
+                action=FEWER_EVENTS,
             )
         raw = np.frombuffer(payload, np.uint8).reshape(events, self.record.size)
         values = np.empty((events, len(fields)), dtype)
@@ -172,7 +176,14 @@ class RecordsCodec(Codec):
             return keywords[self.record.count_keyword.upper()][:12]
         return f"about {max(0, len(data) - self.frame.overhead) // self.record.size:,}"
 
-    def _events(self, data: bytes, keywords: dict[str, str], limits: Limits) -> int:
+    def events(self, data: bytes, keywords: dict[str, str], limits: Limits) -> int:
+        """Return the number of records that header or length say.
+
+        Raises
+        ------
+        Quarantine
+            ``malformed``, ``truncated`` or ``too_large``.
+        """
         if self.record.count_keyword is not None:
             return whole(keywords, self.record.count_keyword, limits.max_events)
         events, rest = divmod(len(data) - self.frame.overhead, self.record.size)
@@ -182,7 +193,11 @@ class RecordsCodec(Codec):
                 f"{max(len(data) - self.frame.overhead, 0)} bytes"
             )
         if events > limits.max_events:
-            raise Quarantine("too_large", f"{events} events, the limit is {limits.max_events}")
+            raise Quarantine(
+                "too_large",
+                f"{events} events, the limit is {limits.max_events}",
+                action=FEWER_EVENTS,
+            )
         return events
 
 
