@@ -236,6 +236,19 @@ def test_all_at_once_is_each_alone(few, run_rows, report_rows, data):
         check_all_at_once(run_rows, report_rows, data)
 
 
+def test_a_window_is_found_across_the_edge_of_its_box(monkeypatch):
+    """Moments are laid into boxes of one window; near may be in the box beside."""
+    monkeypatch.setattr(joining, "_FEW", 0)
+    moments = [n * WINDOW_S + edge for n in range(5) for edge in (-60.0, 60.0)]
+    runs = [row(i, at=at) for i, at in enumerate(moments)]
+    reports = [report(i, at=-at) for i, at in enumerate(moments)]
+    assert match_all(runs, reports) == {
+        run.id: found for run in runs if (found := match(run, reports, runs)) != Match()
+    }
+    assert match_all(runs[:1], reports[1:2])[0].joined == (1,)
+    assert match_all(runs[1:2], reports[1:2])[1].joined == (1,)
+
+
 def check_all_at_once(run_rows, report_rows, data):
     runs = [row(i, **fields) for i, fields in enumerate(run_rows)]
     reports = [
