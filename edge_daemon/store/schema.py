@@ -300,7 +300,7 @@ report_sightings = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     _report(),
-    _capture(),
+    _capture(index=True),
     Column("message_id", Text),
     *_stamp("seen"),
     UniqueConstraint("report_id", "capture_id"),

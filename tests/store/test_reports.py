@@ -380,6 +380,17 @@ def test_the_join_of_a_run_walks_no_table(analyse, tell, db):
     assert not [line for line in plan if line.startswith("SCAN") and "json_each" not in line]
 
 
+def test_what_captures_hold_is_found_by_index(tell, db):
+    tell(1, acquired_at=AT)
+    tell(2, acquired_at=AT, message_id="M-2")
+    asked = []
+    db.set_trace_callback(asked.append)
+    queries.captures(db)
+    db.set_trace_callback(None)
+    plan = [r["detail"] for q in asked for r in db.execute(f"EXPLAIN QUERY PLAN {q}")]
+    assert not [line for line in plan if line.startswith("SCAN") and "json_each" not in line], plan
+
+
 def test_no_report_is_none(db):
     assert reports.report(db, 1) is None
     assert reports.listing(db) == []

@@ -112,6 +112,7 @@ STATEMENTS = (
         FOREIGN KEY(capture_id) REFERENCES captures (id)
     )
      STRICT""",
+    "CREATE INDEX ix_report_sightings_capture_id ON report_sightings (capture_id)",
     "DROP INDEX outbox_waiting",
     "ALTER TABLE outbox RENAME TO outbox_0001",
     """CREATE TABLE outbox (
