@@ -100,13 +100,35 @@ _PROFILE_COLUMNS = (
 
 @profile.command("show")
 @click.argument("profile_id", metavar="ID")
+@click.option(
+    "--file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Show instead what each byte of this capture is to the profile.",
+)
 @_dirs_option
 @options.json_option
-def profile_show(profile_id: str, extra: tuple[Path, ...], as_json: bool) -> None:
-    """Show one profile as it was read, defaults included."""
-    found = _registry(extra).get(profile_id)
-    fields = found.model_dump(mode="json", exclude_none=True)
+def profile_show(
+    profile_id: str, file: Path | None, extra: tuple[Path, ...], as_json: bool
+) -> int | None:
+    """Show one profile as it was read, defaults included.
+
+    With --file, show how it reads a capture: the fields of a binary one with their offsets, the
+    first bytes of any other. Exit code 3 when something does not fit.
+    """
+    registry = _registry(extra)
+    found = registry.get(profile_id)
     how = output.form(as_json=as_json)
+    if file is not None:
+        from edge_daemon.cli import layout
+
+        return layout.show(found, *_read(file, registry), how)
+    _show_profile(found, how)
+    return None
+
+
+def _show_profile(found: Profile, how: output.Form) -> None:
+    fields = found.model_dump(mode="json", exclude_none=True)
     if how == "json":
         output.emit_json(fields)
         return

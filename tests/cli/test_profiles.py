@@ -214,3 +214,68 @@ def test_a_run_in_several_files_is_shown_as_one(invoke, tmp_path):
     done = invoke("profile", "detect", max(first, second, key=lambda path: "(1)" in path.name))
     assert done.code == errors.EXIT_FAILED
     assert "part 0 of this run is not there" in done.err
+
+
+BINARY = """
+schema = 1
+[profile]
+title = "Test analyzer"
+vendor = "acme"
+model = "cell9"
+firmware = "1.0"
+revision = 1
+classify = false
+provenance = "generated"
+[source]
+kind = "folder"
+patterns = ["*.bin"]
+[codec]
+name = "records"
+[codec.header]
+size = 8
+magic = "43454c4c"
+field = [{ keyword = "VERSION", offset = 4, type = "u16" }]
+[codec.record]
+size = 2
+field = [{ name = "FSC", offset = 0, type = "u16" }]
+"""
+
+
+@pytest.fixture
+def binary(tmp_path):
+    profile = tmp_path / "acme_cell9" / "1.0.toml"
+    profile.parent.mkdir()
+    profile.write_text(BINARY, encoding="utf-8")
+    capture = tmp_path / "run.bin"
+    capture.write_bytes(b"CELL\x07\0\0\0\x05\0\x06\0")
+    return ("profile", "show", "acme_cell9", "--profiles", tmp_path, "--file", capture)
+
+
+def test_show_of_a_file_says_what_its_bytes_are(invoke, binary):
+    done = invoke(*binary)
+    assert done.code == errors.EXIT_OK
+    assert "run.bin, 12 bytes, as acme_cell9 reads it: binary records beginning 'CELL'" in done.out
+    line = next(line for line in done.out.splitlines() if "VERSION" in line)
+    assert line.split() == ["4", "2", "VERSION", "u16", "7"]
+    shown = invoke(*binary, "--json").json
+    assert list(shown) == ["profile", "file", "bytes", "said", "rows"]
+    assert shown["rows"][-1] == {
+        "offset": 10, "size": 2, "name": "2: FSC", "meaning": "u16", "value": "6", "fits": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"CELL\x07\0\0\0\x05\0\x06", b"CELL", b"other"])
+def test_show_of_a_file_that_does_not_fit_is_a_warning(invoke, binary, content):
+    binary[-1].write_bytes(content)
+    done = invoke(*binary)
+    assert done.code == errors.EXIT_WARNINGS
+    assert "DOES NOT FIT" in done.out
+
+
+def test_show_of_a_foreign_file_dumps_its_beginning(invoke, capture):
+    done = invoke("profile", "show", "generic_fcs", "--file", capture)
+    assert done.code == errors.EXIT_OK
+    assert "46 43 53 33 2e 31" in done.out
+    foreign = invoke("profile", "show", "generic_csv", "--file", capture)
+    assert foreign.code == errors.EXIT_WARNINGS
+    assert "not of the format table" in foreign.out

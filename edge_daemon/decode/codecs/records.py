@@ -152,7 +152,7 @@ class RecordsCodec(Codec):
         raw = np.frombuffer(payload, np.uint8).reshape(events, self.record.size)
         values = np.empty((events, len(fields)), dtype)
         for j, one in enumerate(fields):
-            values[:, j] = _column(raw, one, self.byte_order)
+            values[:, j] = field_values(raw, one, self.byte_order)
         values.flags.writeable = False
         columns = tuple(_described(one) for one in fields)
         return RawTable("binary records", columns, values, keywords)
@@ -208,8 +208,8 @@ def _dtype(field: RecordField) -> np.dtype[Any]:
     return np.dtype(f"{kind}{next(size for size in (1, 2, 4) if field.bits <= 8 * size)}")
 
 
-def _column(raw: NDArray[np.uint8], field: RecordField, order: ByteOrder) -> NDArray[Any]:
-    """Take one field out of all records."""
+def field_values(raw: NDArray[np.uint8], field: RecordField, order: ByteOrder) -> NDArray[Any]:
+    """Take one field out of all records, given as bytes ``(records, size)``; ``(records,)``."""
     size = SIZES[field.type]
     # A copy, because a view of other type needs bytes without gaps.
     content = np.ascontiguousarray(raw[:, field.offset : field.offset + size])
