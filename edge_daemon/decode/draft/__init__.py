@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from edge_daemon.decode.draft.binary import propose_binary
 from edge_daemon.decode.draft.fcs import propose_fcs
 from edge_daemon.decode.draft.message import propose_message
 from edge_daemon.decode.draft.render import Identity, Proposal, render
@@ -23,6 +24,7 @@ _PROPOSERS: Final[tuple[Callable[[bytes, str], Proposal | None], ...]] = (
     propose_fcs,
     propose_message,
     propose_table,
+    propose_binary,
 )
 """In order; the first that knows the format answers."""
 
