@@ -148,6 +148,30 @@ def leftovers(folder: Path) -> list[Path]:
         raise _unwritable(folder, error) from error
 
 
+def begin_settling(path: Path) -> tuple[Path, int]:
+    """Count, in the name of a leftover, how often its settling was begun.
+
+    Returns
+    -------
+    tuple
+        The new path, and the count: more than one when an earlier process did not get through.
+
+    Raises
+    ------
+    Retryable
+        It cannot be renamed.
+    """
+    number, _, tries = path.name.removesuffix(_SUFFIX).partition("-")
+    count = int(tries or 0) + 1
+    renamed = path.with_name(f"{number}-{count}{_SUFFIX}")
+    try:
+        path.replace(renamed)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return renamed, count
+
+
 def journal_path(folder: Path, connection: int) -> Path:
     """Path of the journal of a source's n-th connection at a time."""
     return folder / f"{connection}{_SUFFIX}"

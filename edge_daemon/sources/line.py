@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edge_daemon.errors import EdgeError
 from edge_daemon.sources.connection import Connection, Stop
 from edge_daemon.sources.framing.base import Deliver, Discard
 from edge_daemon.sources.intake import Intake, StoppingError
-from edge_daemon.sources.journal import Journal, journal_path, leftovers
+from edge_daemon.sources.journal import Journal, begin_settling, journal_path, leftovers
 from edge_daemon.sources.link import Link
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from edge_daemon.clock import Clock
     from edge_daemon.sources.intake import LineHandlers, LineSpec, State
+
+_TRIES: Final = 3  # bytes that a framer fails on must not keep the service down for ever
 
 
 class LineSource:
@@ -134,10 +136,17 @@ class LineSource:
 
     def _recover(self) -> None:
         """Settle what an earlier process left in its journals; nothing is acknowledged."""
-        for path in self._intake.patiently(lambda: leftovers(self.spec.journal)):
+        for left in self._intake.patiently(lambda: leftovers(self.spec.journal)):
+            path, tries = self._begin_settling(left)
             journal = self._open_journal(path)
-            self._settle(journal)
+            if tries <= _TRIES:
+                self._settle(journal)
+            else:  # it ends the process every time
+                self._intake.keep_raw(b"".join(journal.parts()))
             journal.remove()
+
+    def _begin_settling(self, path: Path) -> tuple[Path, int]:
+        return self._intake.patiently(lambda: begin_settling(path))
 
     def _open_journal(self, path: Path) -> Journal:
         return self._intake.patiently(lambda: Journal(path))

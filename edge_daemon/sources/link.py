@@ -113,11 +113,17 @@ class Link:
         return max(min(self._spec.turn_s, self._due() - self._now()), _MIN_WAIT_S)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
+        """Do everything in its order; what follows a reply that cannot go out is done all the same.
+
+        A sender that hangs up without waiting for replies loses nothing of what it sent.
+        """
+        failure: Retryable | None = None
         for action in actions:
             if isinstance(action, Reply):
-                self._journal.sync()
-                self._connection.write(action.data)
-                self._intake.heard()
+                try:
+                    self._reply(action, failure)
+                except Retryable as error:
+                    failure = error
             elif isinstance(action, Deliver):
                 started = self._clock.monotonic()
                 self._intake.deliver(action)
@@ -126,6 +132,14 @@ class Link:
                 self._intake.discard(action)
             elif isinstance(action, Heard):
                 self._intake.heard()
+        if failure is not None:
+            raise failure
+
+    def _reply(self, reply: Reply, failure: Retryable | None) -> None:
+        if failure is None:
+            self._journal.sync()
+            self._connection.write(reply.data)
+            self._intake.heard()
 
     def _tidy(self) -> None:
         """Empty the journal when nothing is held; keep it bounded where that never comes."""

@@ -155,6 +155,38 @@ def test_a_disk_that_cannot_sync_gets_no_reply_out(lines, pair, wait_until, monk
     assert source.theirs.recv(10) == b""
 
 
+def test_a_sender_that_hangs_up_without_listening_loses_nothing(lines, pair, message, wait_until):
+    source = pair("mllp")
+    sent = [message["mllp"](number) for number in range(3)]
+    source.theirs.sendall(stream("mllp", sent))
+    source.theirs.close()
+    wait_until(lambda: source.lost is not None)
+    assert lines.whole() == sorted(sent)
+
+
+def test_bytes_that_end_the_process_every_time_are_kept_as_they_are(lines, wait_until):
+    """A defect in a framer must not keep the service down for ever."""
+
+    class Broken:
+        def feed(self, data, now):
+            raise ZeroDivisionError
+
+    spec = lines.spec(make_framer=Broken)
+    spec.journal.mkdir(parents=True)
+    journal_path(spec.journal, 2).write_bytes(b"poison")
+    for _ in range(3):
+        source = LineSource(spec, lines.handlers(), lines.clock)
+        with pytest.raises(ZeroDivisionError):
+            source._recover()
+        source.stop()
+        assert lines.captures() == {}
+    source = LineSource(spec, lines.handlers(), lines.clock)
+    source._recover()
+    source.stop()
+    assert lines.set_aside() == [b"poison"]
+    assert leftovers(spec.journal) == []
+
+
 def test_the_journal_is_empty_between_messages_and_holds_what_is_unsettled(
     lines, pair, message, wait_until
 ):
