@@ -1,0 +1,35 @@
+"""The benchmarks do what they say: small inputs, no figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("throughput.py")
+
+
+def test_every_part_does_all_of_its_work():
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--events", "3000", "--rounds", "1", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {row["part"]: row for row in json.loads(done.stdout)}
+    for part, row in found.items():
+        assert row["items"] == (3000 if row["unit"] == "events" else 3), part
+        assert row["megabytes"] > 0
+    for name in (
+        "fcs",
+        "table",
+        "canonical",
+        "records",
+        "report",
+        "astm",
+        "mllp",
+        "block",
+        "packet",
+    ):
+        assert any(name in part for part in found), name
