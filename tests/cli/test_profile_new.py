@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from edge_daemon import errors
@@ -62,3 +63,19 @@ def test_noise_is_refused_and_leaves_nothing(invoke, tmp_path):
     assert done.code == errors.EXIT_FAILED
     assert "noise.bin" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_binary_capture_is_drafted_and_its_bytes_are_shown(invoke, tmp_path):
+    rng = np.random.default_rng(1)
+    rows = rng.normal([300, 900, 4000], [60, 200, 500], (400, 3)).astype("<u2")
+    file = tmp_path / "run.raw"
+    file.write_bytes(b"CELLX2".ljust(24, b"\0") + (400).to_bytes(4, "little") + rows.tobytes())
+    made = invoke("profile", "new", file, *NAMES, "--out", tmp_path, "--json").json
+    assert made["format"] == "binary records"
+    drafted = ("--profiles", tmp_path)
+    shown = invoke("profile", "decode", file, *drafted, "--profile", made["id"], "--json").json
+    assert shown["events"] == 400
+    assert shown["first_event"] == rows[0].tolist()
+    done = invoke("profile", "show", made["id"], *drafted, "--file", file)
+    assert done.code == errors.EXIT_OK
+    assert "1: BYTE 0" in done.out

@@ -85,6 +85,22 @@ def test_every_byte_of_a_good_capture_is_shown_once_and_in_order():
         assert all(row.fits is not False for row in laid)
 
 
+def test_no_row_goes_beyond_a_capture_that_was_cut_off():
+    data = capture(9)[:-12]
+    laid = preview(codec(), data)
+    assert laid[-1].name == "end"
+    assert sum(row.size for row in laid) == len(data)
+
+
+@pytest.mark.parametrize(("size", "shown"), [(20, "00"), (21, "00 …")])
+def test_long_stretches_are_shown_by_their_beginning(size, shown):
+    header = {"size": size, "magic": "43454c4c"}
+    record = {"size": 2, "field": [{"name": "A", "offset": 0, "type": "u16"}]}
+    data = b"CELL" + bytes(size - 4)
+    found = rows(data, header=header, record=record, crc=None, trailer=None)
+    assert found["not described"].value == "00 " * 15 + shown
+
+
 def test_the_first_records_are_those_that_decode():
     data = capture(9)
     table = codec().read(data, dataset=1, limits=Limits())
@@ -128,12 +144,12 @@ def test_overlapping_fields_are_both_shown():
         "size": 4,
         "field": [
             {"name": "WORD", "offset": 0, "type": "u32"},
-            {"name": "LOW", "offset": 2, "type": "u16", "width": 4},
+            {"name": "MIDDLE", "offset": 1, "type": "u8", "width": 4},
         ],
     }
     found = rows(capture(), record=record, crc=None, trailer=None)
     assert found["1: WORD"].size == 4
-    assert found["1: LOW"].offset == 26
+    assert found["1: MIDDLE"].offset == 25
     assert not any(name.startswith("1: not") for name in found)
 
 

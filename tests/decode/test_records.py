@@ -86,6 +86,16 @@ def test_every_damaged_byte_is_noticed():
             )
 
 
+def test_the_check_may_have_a_byte_order_of_its_own():
+    data = capture([(1, 2)])
+    turned = data[:-4] + data[:-5:-1]
+    check = codec().crc.model_dump(exclude_none=True)
+    own = codec(crc=check | {"order": "little"})
+    assert own.read(turned, dataset=1, limits=LIMITS).values.tolist() == [[1, 2]]
+    with pytest.raises(Quarantine, match="the CRC says"):
+        own.read(data, dataset=1, limits=LIMITS)
+
+
 def test_it_is_whole_only_at_its_end():
     data = capture([(1, 2), (3, 4)])
     assert codec().is_whole(data)

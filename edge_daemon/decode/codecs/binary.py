@@ -99,7 +99,7 @@ class Check(Section):
     """``[codec.crc]``: the check value, and the bytes it covers.
 
     `offset` counts from the first byte of the trailer; covered is everything from byte `first` of
-    the capture to the check value.
+    the capture to the check value. `order` is that of the other numbers unless given.
     """
 
     width: int = Field(ge=8, le=32, multiple_of=8)
@@ -110,6 +110,7 @@ class Check(Section):
     xorout: int = Field(default=0, ge=0)
     offset: int = Field(default=0, ge=0)
     first: int = Field(default=0, ge=0)
+    order: ByteOrder | None = None
 
     @model_validator(mode="after")
     def _of_a_model(self) -> Check:
@@ -129,7 +130,7 @@ class Frame:
     Attributes
     ----------
     order
-        Of every number, the check value's too.
+        Of every number; the check value may have its own.
     """
 
     order: ByteOrder
@@ -194,7 +195,7 @@ class Frame:
     def check_values(self, data: bytes, check: Check) -> tuple[int, int]:
         """Return the check value that a whole capture carries, and what its bytes give."""
         at = len(data) - (0 if self.trailer is None else self.trailer.size) + check.offset
-        stored = int.from_bytes(data[at : at + check.width // 8], self.order)
+        stored = int.from_bytes(data[at : at + check.width // 8], check.order or self.order)
         return stored, crc(check.model, data[check.first : at])
 
     def _prove(self, data: bytes, check: Check, end: int) -> None:

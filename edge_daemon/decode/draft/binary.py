@@ -48,6 +48,7 @@ class _Guess:
     record: int
     count: Count | None
     check: CrcModel | None
+    check_order: Literal["little", "big"] | None
 
     @property
     def width(self) -> int:
@@ -94,7 +95,7 @@ def _printable(data: bytes) -> float:
 
 
 def _guess(data: bytes, size: int) -> _Guess | None:
-    check, order = _check(data)
+    check, check_order = _check(data)
     trailer = 0 if check is None else check.width // 8
     begin = header_size(data, size, trailer)
     fitting = []
@@ -103,16 +104,16 @@ def _guess(data: bytes, size: int) -> _Guess | None:
         # A header may be like the records, so its end is found too early; two bytes alone agree
         # with some count by chance.
         latest = begin + size if found.type == "u16" else len(data) // 2
-        if order in {None, found.order} and begin - size <= header <= latest:
+        if begin - size <= header <= latest:
             fitting.append((found.type != "u32", header, found))
     if fitting:
         # A number read across its border with others counts too few records.
         _, header, count = min(fitting, key=lambda one: one[:2])
-        return _Guess(count.order, header, size, count, check)
+        return _Guess(count.order, header, size, count, check, check_order)
     if begin < 2:
         return None
-    order = order or ("little" if low_bytes_first(data, begin) else "big")
-    return _Guess(order, begin, size, None, check)
+    order: Literal["little", "big"] = "little" if low_bytes_first(data, begin) else "big"
+    return _Guess(order, begin, size, None, check, check_order)
 
 
 def _check(data: bytes) -> tuple[CrcModel | None, Literal["little", "big"] | None]:
@@ -155,7 +156,7 @@ def _settings(data: bytes, guess: _Guess, texts: tuple[tuple[int, int], ...]) ->
         yield f"max_channels = {len(guess.columns)}"
     if guess.check is not None:
         yield f"trailer = {{ size = {guess.check.width // 8} }}"
-        yield f"crc = {_written(guess.check)}"
+        yield f"crc = {_written(guess.check, guess.check_order)}"
     found = _MAGIC.match(data)
     magic = data[: min(4, guess.header)] if found is None else found[0][: guess.header]
     yield ""
@@ -182,11 +183,11 @@ def _settings(data: bytes, guess: _Guess, texts: tuple[tuple[int, int], ...]) ->
     yield "]"
 
 
-def _written(model: CrcModel) -> str:
+def _written(model: CrcModel, order: Literal["little", "big"] | None) -> str:
     flags = "".join(f", {key} = true" for key in ("refin", "refout") if getattr(model, key))
     return (
         f"{{ width = {model.width}, poly = {model.poly:#x}, init = {model.init:#x}{flags}, "
-        f"xorout = {model.xorout:#x} }}"
+        f'xorout = {model.xorout:#x}, order = "{order}" }}'
     )
 
 

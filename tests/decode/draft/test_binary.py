@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edge_daemon.crc import CrcModel, crc
 from edge_daemon.decode import decode_raw, load_profile
 from edge_daemon.decode.draft import Identity, propose, render
+from edge_daemon.decode.draft.binary import propose_binary
 from edge_daemon.decode.draft.regularity import counts, header_size, record_size
 from edge_daemon.errors import Quarantine
 
@@ -54,16 +55,27 @@ def test_a_counted_capture_is_read_as_it_was_written(tmp_path, order, columns):
     }  # fmt: skip
 
 
-def test_the_check_at_the_end_is_found(tmp_path):
-    for model, size in ((None, 4), (MODBUS, 2)):
-        data = capture()
-        value = zlib.crc32(data) if model is None else crc(model, data)
-        data += value.to_bytes(size, "little")
-        profile = drafted(data, tmp_path)
-        assert profile.codec.trailer.size == size
-        assert len(decode_raw(data, profile).values) == 600
-        with pytest.raises(Quarantine, match="the CRC says"):
-            decode_raw(data[:200] + bytes([data[200] ^ 1]) + data[201:], profile)
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize(("model", "size"), [(None, 4), (MODBUS, 2)])
+def test_the_check_at_the_end_is_found(tmp_path, model, size, order):
+    data = capture()
+    value = zlib.crc32(data) if model is None else crc(model, data)
+    data += value.to_bytes(size, order)
+    profile = drafted(data, tmp_path)
+    assert profile.codec.trailer.size == size
+    assert len(decode_raw(data, profile).values) == 600
+    with pytest.raises(Quarantine, match="the CRC says"):
+        decode_raw(data[:200] + bytes([data[200] ^ 1]) + data[201:], profile)
+
+
+def test_texts_of_the_header_are_bounded_in_length_and_number(tmp_path):
+    rows = values(3000, 6).astype("<u2").tobytes()
+    for head, texts, longest in ((b"X" * 1500, 2, 1024), (b"word\0\1" * 100, 64, 6)):
+        data = b"CELLX2\0\0" + struct.pack("<I", 3000) + b"\0\1" * 100 + head + rows
+        table = decode_raw(data, drafted(data, tmp_path))
+        assert len(table.values) == 3000
+        assert len(table.keywords) == 1 + texts
+        assert max(map(len, table.keywords.values())) == longest
 
 
 def test_without_a_count_the_header_ends_where_the_records_begin(tmp_path):
@@ -117,6 +129,13 @@ def test_what_is_not_regular_is_refused(data):
     with pytest.raises(Quarantine) as caught:
         propose(data, "x.bin")
     assert caught.value.code == "not_recognised"
+
+
+def test_regular_text_is_no_binary_capture():
+    rng = np.random.default_rng(6)
+    text = b"".join(b"K%04d %03d;" % tuple(pair) for pair in rng.integers(0, 999, (500, 2)))
+    assert record_size(text) == 10
+    assert propose_binary(text, "x.txt") is None
 
 
 @pytest.mark.parametrize("size", [2, 5, 12, 44, 260])
