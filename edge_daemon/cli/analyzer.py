@@ -142,5 +142,5 @@ def _say_how(line: PtyLine | TcpLine, framing: FramingName) -> None:
     source["framing"] = framing
     if framing == "packet":
         source["framing_options"] = dict(PACKET_FRAMING)
-    output.say("SIMULATED analyzer; the box listens to it with\n\n[[source]]")
-    output.say(tomlkit.dumps(source))
+    output.say("SIMULATED analyzer; the box listens to it with\n")
+    output.say(tomlkit.dumps({"source": [source]}))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import os
 import re
 import termios
 from dataclasses import dataclass
@@ -74,9 +76,10 @@ def open_port(path: Path, line: LineSettings, stop: Stop) -> Connection:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.strerror is None:
-        return str(error.args[-1])
-    return str(error)
+    number = getattr(error, "errno", None)
+    if number in {errno.EAGAIN, errno.EBUSY}:
+        return "another program uses it"
+    return os.strerror(number) if number else str(error)
 
 
 def lasting_name(port: Path, by_id: Path = _BY_ID) -> Path | None:

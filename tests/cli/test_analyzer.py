@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tomllib
 from contextlib import contextmanager
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from edge_daemon.cli import analyzer as module
 from edge_daemon.cli.analyzer import _FAULTS, _FRAMINGS
 from edge_daemon.clock import SystemClock
+from edge_daemon.config import Settings
 from edge_daemon.simulator.faults import FAULTS
 from edge_daemon.simulator.wire import PACKET_FRAMING
 from edge_daemon.sources.framing.registry import FRAMINGS, make_framer
@@ -59,7 +61,10 @@ def test_files_are_sent_and_acknowledged(invoke, tmp_path):
     assert done.code == 0, done.err
     assert taken == [b"one" * 500, b"two" * 500]
     assert "two: acknowledged" in done.err
-    assert f'port = "{tmp_path / "port"}"' in done.err
+    section = done.err[done.err.index("[[source]]") : done.err.index("one: ")]
+    (source,) = Settings.model_validate(tomllib.loads(section)).source
+    assert source.port == tmp_path / "port"
+    assert make_framer(source.framing, source.framing_options)
     assert not (tmp_path / "port").exists()
 
 
