@@ -64,7 +64,7 @@ def test_a_run_is_the_same_over_folder_serial_and_network(
     line = PtyLine(tmp_path / "port")
     with pytest.raises(OSError, match="nobody opened"):
         line.plug(0.01)
-    process = lined.start()
+    process = lined.start(WATCHDOG_USEC="900000")  # the status is written more often
     network = TcpLine(("127.0.0.1", free_port))
     try:
         wait_until(lambda: lined.logged("source_watching") >= 3)
@@ -99,7 +99,7 @@ def test_a_killed_service_settles_what_its_analyzers_had_half_sent(
     try:
         wait_until(lambda: lined.logged("source_watching") >= 3)
         data = min(cohort.glob("*.fcs")).read_bytes()
-        half = Analyzer(line, "packet", patience_s=1.0)
+        half = Analyzer(line, "packet", patience_s=1.0, pause=lambda seconds: None)
         line.write(b"\xa5")  # of a packet that never comes
 
         def kill(part: bytes, *, real=line.write) -> None:
