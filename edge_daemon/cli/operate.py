@@ -141,6 +141,7 @@ def _plan() -> Plan | None:
 
 def _say_where(records: list[Record], data_dir: Path) -> None:
     commands = ["results"] if any(r["status"] == "classified" for r in records) else []
+    commands += ["reports"] if any(r["report_ids"] for r in records) else []
     commands += ["quarantine"] if any(r["reason"] for r in records) else []
     for command in commands:
         output.say(f"\nMore: edge-daemon {command} --data-dir {data_dir}")
