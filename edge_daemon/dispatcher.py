@@ -204,7 +204,6 @@ class Pipeline:
         self._changed = threading.Condition()
         self._news = True
         self._stopping = False
-        self._intake = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -263,10 +262,7 @@ class Pipeline:
             self._store.refuse(source, name, reason)
             return
         self._guard()
-        with self._intake:  # or the dispatcher would take it between the two
-            acceptance = self._store.accept(capture)
-            if acceptance.new:
-                self._store.quarantine(acceptance.capture_id, reason)
+        self._store.accept(capture, reason=reason)
 
     def replay(self, capture_id: int) -> None:
         """Send a capture through the analysis again; earlier runs are kept."""
@@ -324,8 +320,7 @@ class Pipeline:
         """Unfinished captures that no worker has and that need not wait."""
         with self._changed:
             self._news = False
-        with self._intake:
-            pending = self._store.pending()
+        pending = self._store.pending()
         now = self._clock.monotonic()
         with self._changed:
             known = {item.capture_id for item in pending}

@@ -153,8 +153,16 @@ class Store:
         """Return when the writer thread has taken its turn (for the watchdog)."""
         self._do(lambda _: None)
 
-    def accept(self, capture: RawCapture) -> Acceptance:
+    def accept(self, capture: RawCapture, *, reason: Quarantine | None = None) -> Acceptance:
         """Archive a capture's bytes and record it, or note that it was seen again.
+
+        Parameters
+        ----------
+        capture
+            What came.
+        reason
+            Why it is never analysed: a new capture is set aside in the same transaction, so that
+            a crash cannot leave it waiting for the analysis. A known one stays as it is.
 
         Raises
         ------
@@ -186,8 +194,12 @@ class Store:
             ).scalar_one_or_none()
             if known is not None:
                 return Acceptance(known, new=False, sighted=sight(db, known, row, stamp))
-            added = db.execute(insert(captures).values(row).returning(captures.c.id))
-            return Acceptance(added.scalar_one(), new=True)
+            added: int = db.execute(
+                insert(captures).values(row).returning(captures.c.id)
+            ).scalar_one()
+            if reason is not None:
+                move(db, added, "quarantined", finished=True, reason=_reason_row(reason))
+            return Acceptance(added, new=True)
 
         return self._do(work)
 
@@ -323,12 +335,7 @@ class Store:
         EdgeError
             The capture is unknown or its analysis has ended.
         """
-        reason = {
-            "reason_code": error.code,
-            "reason_message": clean(error.message),
-            "reason_action": clean(error.action),
-            "reason_candidates": texts(error.candidates),
-        }
+        reason = _reason_row(error)
 
         def work(db: Connection) -> None:
             find_unfinished(db, capture_id, "quarantined")
@@ -397,3 +404,12 @@ class Store:
 
     def _do(self, work: Callable[[Connection], T]) -> T:
         return self._committer.submit(work).result()
+
+
+def _reason_row(error: Quarantine) -> dict[str, str]:
+    return {
+        "reason_code": error.code,
+        "reason_message": clean(error.message),
+        "reason_action": clean(error.action),
+        "reason_candidates": texts(error.candidates),
+    }

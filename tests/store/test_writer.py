@@ -266,3 +266,15 @@ def test_close_twice_is_once(data_dir, clock):
     opened.close()
     with pytest.raises(EdgeError, match="closed"):
         opened.ping()
+
+
+def test_what_is_set_aside_on_arrival_never_waits_for_the_analysis(store, make):
+    reason = Quarantine("truncated", "half of it came", action="send it again")
+    first = store.accept(make.capture(1), reason=reason)
+    assert first.new
+    assert store.pending() == []
+    again = store.accept(make.capture(1))
+    assert (again.capture_id, again.new) == (first.capture_id, False)
+    whole = store.accept(make.capture(2))
+    assert not store.accept(make.capture(2), reason=reason).new
+    assert [item.capture_id for item in store.pending()] == [whole.capture_id]
