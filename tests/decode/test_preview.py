@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_daemon.decode.codec import Codec
 from edge_daemon.decode.codecs.fcs_codec import FcsCodec
 from edge_daemon.decode.codecs.preview import RECORDS, Row, preview
 from edge_daemon.decode.codecs.records import RecordsCodec
@@ -151,6 +152,32 @@ def test_overlapping_fields_are_both_shown():
     assert found["1: WORD"].size == 4
     assert found["1: MIDDLE"].offset == 25
     assert not any(name.startswith("1: not") for name in found)
+
+
+class Framed(Codec):
+    """A codec with a binary frame and a payload of which the preview knows nothing."""
+
+    def identify(self, data):
+        raise NotImplementedError
+
+    def read(self, data, *, dataset, limits):
+        raise NotImplementedError
+
+    @property
+    def frame(self):
+        return codec().frame
+
+
+@pytest.mark.parametrize("cut", [None, 24, 27])
+def test_any_binary_frame_is_laid_out_around_its_payload(cut):
+    data = capture()[:cut]
+    laid = preview(Framed(name="framed"), data)
+    found = {row.name: row for row in laid}
+    assert found["FIRMWARE"].value == "2.1"
+    assert ("crc" in found) == (cut is None)
+    if cut is None:
+        assert (found["payload"].offset, found["payload"].size) == (24, 15)
+        assert found["crc"].fits
 
 
 def test_other_formats_show_their_first_bytes():

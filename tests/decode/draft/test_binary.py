@@ -122,8 +122,9 @@ def test_what_a_person_must_decide_is_asked():
         capture(5),
         b"\x89PNG" + np.random.default_rng(4).bytes(5000),
         b"word\0and more words of a letter to someone, " * 200,
+        b"\1\2\3\xc8\5" * 200,
     ],
-    ids=["noise", "compressed", "zeros", "short", "image", "text"],
+    ids=["noise", "compressed", "zeros", "short", "image", "text", "no header"],
 )
 def test_what_is_not_regular_is_refused(data):
     with pytest.raises(Quarantine) as caught:
@@ -134,6 +135,7 @@ def test_what_is_not_regular_is_refused(data):
 def test_regular_text_is_no_binary_capture():
     rng = np.random.default_rng(6)
     text = b"".join(b"K%04d %03d;" % tuple(pair) for pair in rng.integers(0, 999, (500, 2)))
+    text = b"~" * 60 + text
     assert record_size(text) == 10
     assert propose_binary(text, "x.txt") is None
 
