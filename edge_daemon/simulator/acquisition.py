@@ -12,17 +12,18 @@ from edge_daemon.errors import EdgeError
 from edge_daemon.records import CELL_CLASSES
 from edge_daemon.simulator.cells import concentrations, draw_particles
 from edge_daemon.simulator.fcs_writer import FcsColumn, write_fcs
-from edge_daemon.simulator.instruments import find_firmware, find_instrument
+from edge_daemon.simulator.instruments import Firmware, find_firmware, find_instrument
 from edge_daemon.simulator.instruments import shifted as shift_physics
 from edge_daemon.simulator.optics import load_table
-from edge_daemon.simulator.pulses import Events, measure, pass_beam
+from edge_daemon.simulator.pulse_writer import write_pulses
+from edge_daemon.simulator.pulses import Events, measure, pass_beam, record
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
     from edge_daemon.simulator.biology import SamplePlan
-    from edge_daemon.simulator.instruments import Firmware, Instrument
+    from edge_daemon.simulator.instruments import Instrument, PulseFirmware
 
 MARK: Final = ("EDGE_SIMULATED", "TRUE")
 """Keyword of every simulated capture (docs/decisions/0005)."""
@@ -147,10 +148,17 @@ def acquire(
     entropy = (seed,) if isinstance(seed, int) else seed
     seen = _collect(plan, model, events, entropy)
     rng = _stream(entropy, _ELECTRONICS)
-    signals = measure(rng, seen, model)
+    signals: dict[str, NDArray[np.float64]] = {}
+    if isinstance(layout, Firmware):
+        signals = measure(rng, seen, model)
+    else:
+        counts = record(rng, seen, model, layout.digitiser)
     volume = float(seen.time_s[-1]) * model.flow_ul_per_s
     metered = volume * (1.0 + model.metering_cv * float(rng.standard_normal()))
-    data = _export(plan, model, layout, signals, seen.time_s, metered)
+    if isinstance(layout, Firmware):
+        data = _export(plan, model, layout, signals, seen.time_s, metered)
+    else:
+        data = _export_pulses(plan, model, layout, counts, seen.time_s, metered)
     truth = _truth(plan, name, seen.code)
     reference = _reference(_stream(entropy, _REFERENCE), plan, name, model.dilution, metered)
     return Acquisition(name, data, seen.code, truth, reference)
@@ -199,11 +207,39 @@ def _export(
     return write_fcs(columns, values, keywords, byte_order=layout.byte_order)
 
 
+def _export_pulses(
+    plan: SamplePlan,
+    model: Instrument,
+    layout: PulseFirmware,
+    counts: NDArray[np.uint16],
+    time_s: NDArray[np.float64],
+    volume_ul: float,
+) -> bytes:
+    header: dict[str, str | float] = {
+        "INSTRUMENT": model.cyt,
+        "SERIAL": f"{model.cyt}-0001",
+        "FIRMWARE": layout.version,
+        "VOLUME_UL": volume_ul,
+        "DILUTION": model.dilution,
+        "DURATION_S": float(time_s[-1]),
+        "TIMESTEP": layout.time_step_s,
+        "SAMPLE": plan.sample_id,
+        "SPECIES": _SPECIES_NAMES[plan.species],
+        "ACQUIRED": _begin(plan).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    times = np.rint(time_s / layout.time_step_s).astype(np.uint32)
+    return write_pulses(counts, times, header)
+
+
+def _begin(plan: SamplePlan) -> datetime:
+    digits = "".join(c for c in plan.sample_id if c.isdigit()) or "0"
+    return _EPOCH + timedelta(minutes=7 * (int(digits) % 100_000))
+
+
 def _keywords(
     plan: SamplePlan, model: Instrument, layout: Firmware, duration_s: float, volume_ul: float
 ) -> dict[str, str]:
-    digits = "".join(c for c in plan.sample_id if c.isdigit()) or "0"
-    begin = _EPOCH + timedelta(minutes=7 * (int(digits) % 100_000))
+    begin = _begin(plan)
     end = begin + timedelta(seconds=duration_s)
     return {
         "$CYT": model.cyt,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[np.floating[Any]]]
 
-INSTRUMENT: Final = "sim_optical4"
+CALIBRATED: Final = ("sim_optical4", "sim_pulse4")
 RED_RANGE_FL: Final = (2.0, 190.0)
 """Beyond 190 fL the two angles no longer tell volume and concentration apart."""
 PLATELET_RANGE_FL: Final = (0.5, 150.0)
@@ -73,12 +73,13 @@ def _height(instrument: Instrument, volume_fl: NDArray[np.float64]) -> NDArray[n
     return height[:, None, None]
 
 
-def write() -> str:
-    """Write the file beside the profiles and return its SHA-256."""
-    target = profiles_dir() / INSTRUMENT / "calibration.npz"
-    np.savez_compressed(target, allow_pickle=False, **build(find_instrument(INSTRUMENT)))
+def write(instrument: str) -> str:
+    """Write the file beside the instrument's profiles and return its SHA-256."""
+    target = profiles_dir() / instrument / "calibration.npz"
+    np.savez_compressed(target, allow_pickle=False, **build(find_instrument(instrument)))
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{write()}\n")
+    for name in CALIBRATED:
+        sys.stdout.write(f"{name} {write(name)}\n")

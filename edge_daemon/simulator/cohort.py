@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SPECIES: Final = ("dog", "cat", "horse")
 
-_OURS: Final = frozenset({".fcs", ".csv", ".npz"})
+_OURS: Final = frozenset({".fcs", ".edp", ".csv", ".npz"})
 _PLAN: Final = 100
 """Stream of the sample's biology; streams 0-3 belong to the acquisition."""
 
@@ -139,13 +139,14 @@ def sample(  # noqa: PLR0913  (as above)
     versions = list(find_instrument(instrument).firmwares)
     version = str(rng.choice(versions))
     plan = plan_sample(rng, kind, condition or drawn, sample_id=f"SIM{seed}-{index + 1:04d}")
+    layout = find_firmware(find_instrument(instrument), firmware or version)
     return acquire(
         plan,
         instrument=instrument,
-        firmware=firmware or version,
+        firmware=layout.version,
         events=events,
         seed=(seed, index),
-        name=f"{index + 1:04d}_{kind}.fcs",
+        name=f"{index + 1:04d}_{kind}{layout.suffix}",
         shifted=shifted,
         event_rate=event_rate,
     )

@@ -85,6 +85,43 @@ class Firmware:
     byte_order: Literal["big", "little"]
     time_step_s: float
     columns: tuple[Column, ...]
+    suffix: str = ".fcs"
+
+
+@dataclass(frozen=True, slots=True)
+class Digitiser:
+    """A converter that records whole pulses.
+
+    Attributes
+    ----------
+    bits
+        Resolution; a count at its limit is saturated.
+    samples, interval_us
+        Of one record.
+    before_us
+        Of the record that lies before the first particle is in the middle of the beam.
+    baseline
+        Counts at signal 0.
+    step
+        Per detector, signal of one count.
+    """
+
+    bits: int
+    samples: int
+    interval_us: float
+    before_us: float
+    baseline: int
+    step: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PulseFirmware:
+    """How one firmware exports digitised pulses."""
+
+    version: str
+    digitiser: Digitiser
+    time_step_s: float
+    suffix: str = ".edp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +159,7 @@ class Instrument:
     optics: str
     detectors: Mapping[str, Detector]
     trigger: tuple[str, float]
-    firmwares: Mapping[str, Firmware]
+    firmwares: Mapping[str, Firmware | PulseFirmware]
     beam_sigma_um: float = 3.5
     velocity_um_per_us: float = 4.0
     window_us: float = 2.5
@@ -166,7 +203,7 @@ def find_instrument(instrument: str) -> Instrument:
     return INSTRUMENTS[instrument]
 
 
-def find_firmware(instrument: Instrument, firmware: str) -> Firmware:
+def find_firmware(instrument: Instrument, firmware: str) -> Firmware | PulseFirmware:
     """Look up a firmware of `instrument`.
 
     Raises
@@ -240,5 +277,35 @@ INSTRUMENTS: Final[Mapping[str, Instrument]] = {
         },
         trigger=("HA", 0.15),
         firmwares={"1.0": _firmware_1(), "2.0": _firmware_2()},
+    ),
+    "sim_pulse4": Instrument(
+        id="sim_pulse4",
+        cyt="SimPulse4",
+        optics="hene",
+        detectors={
+            "LA": Detector(floor=0.03, shot=1.5e-3, day_cv=0.02),
+            "HA": Detector(floor=0.02, shot=1.2e-3, day_cv=0.02),
+            "EXT": Detector(floor=0.8, shot=5.0e-3, day_cv=0.02),
+            "FL": Detector(floor=0.06, shot=2.5e-2, day_cv=0.02),
+        },
+        trigger=("HA", 0.2),
+        firmwares={
+            "1.0": PulseFirmware(
+                "1.0",
+                Digitiser(
+                    bits=14,
+                    samples=32,
+                    interval_us=0.4,
+                    before_us=4.0,
+                    baseline=200,
+                    step={"LA": 0.005, "HA": 0.004, "EXT": 0.02, "FL": 0.025},
+                ),
+                time_step_s=1e-4,
+            )
+        },
+        beam_sigma_um=4.0,
+        velocity_um_per_us=4.5,
+        flow_ul_per_s=0.6,
+        dilution=1200.0,
     ),
 }

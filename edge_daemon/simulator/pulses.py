@@ -11,18 +11,57 @@ from edge_daemon.records import CELL_CLASSES
 from edge_daemon.simulator.cells import SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.random import Generator
     from numpy.typing import NDArray
 
     from edge_daemon.simulator.cells import Particles
-    from edge_daemon.simulator.instruments import Detector, Instrument
+    from edge_daemon.simulator.instruments import Detector, Digitiser, Instrument
 
     Floats = NDArray[np.float64]
 
 _FWHM: Final = 2.0 * np.sqrt(2.0 * np.log(2.0))
 _GRID: Final = 64
 """Samples of a compound pulse; the longest spans some 60 µm, so a step stays below σ/3."""
+_BLOCK: Final = 8192
+"""Events whose waveforms are worked on at a time."""
 _OTHER: Final = CELL_CLASSES.index("other")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Particles that passed the beam, sorted by the event they are part of.
+
+    Attributes
+    ----------
+    event
+        ``(parts,)``: index of the event.
+    signal
+        Per detector ``(parts,)``: response to the whole particle in the middle of the beam.
+    sigma_um
+        ``(parts,)``: SD of the pulse along the stream.
+    offset_um
+        ``(parts,)``: place along the stream, from the event's first particle.
+    """
+
+    event: NDArray[np.intp]
+    signal: dict[str, Floats]
+    sigma_um: Floats
+    offset_um: Floats
+
+    def of(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice, events: int) -> Parts:
+        """Return the parts of the events selected by `index`, renumbered."""
+        place = np.full(events, -1, np.intp)
+        kept = np.arange(events)[index]
+        place[kept] = np.arange(len(kept))
+        chosen = place[self.event] >= 0
+        return Parts(
+            place[self.event][chosen],
+            {d: v[chosen] for d, v in self.signal.items()},
+            self.sigma_um[chosen],
+            self.offset_um[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +74,15 @@ class Events:
         uint8 ``(events,)``: true class.
     time_s
         ``(events,)``: arrival.
+    parts
+        What the pulses are made of.
     height, area, width
         Per detector ``(events,)``; signal unit, signal unit × µs, µs.
     """
 
     code: NDArray[np.uint8]
     time_s: Floats
+    parts: Parts
     height: dict[str, Floats] = field(default_factory=dict)
     area: dict[str, Floats] = field(default_factory=dict)
     width: dict[str, Floats] = field(default_factory=dict)
@@ -50,6 +92,7 @@ class Events:
         return Events(
             self.code[index],
             self.time_s[index],
+            self.parts.of(index, len(self.code)),
             *(
                 {d: v[index] for d, v in kind.items()}
                 for kind in (self.height, self.area, self.width)
@@ -90,31 +133,26 @@ def pass_beam(rng: Generator, particles: Particles, instrument: Instrument, per_
     owner = (np.cumsum(visible) - 1)[particles.owner[parts]]
     since_start = arrival_us - arrival_us[first][event]
     offset = particles.offset_um[parts] + since_start[owner] * instrument.velocity_um_per_us
+    # A sphere blurs the beam profile by its own variance along the stream, d²/20.
+    sigma = np.sqrt(instrument.beam_sigma_um**2 + particles.diameter_um[parts] ** 2 / 20.0)
+    signals = particles.signals[parts]
+    signal = {d: signals[:, SIGNALS.index(d)] for d in instrument.detectors}
     events = Events(
-        np.where(members > 1, _OTHER, code[first]).astype(np.uint8), arrival_us[first] / 1e6
+        np.where(members > 1, _OTHER, code[first]).astype(np.uint8),
+        arrival_us[first] / 1e6,
+        Parts(event[owner], signal, sigma, offset),
     )
-    _pulses(
-        events, instrument, event[owner], particles.signals[parts],
-        particles.diameter_um[parts], offset,
-    )  # fmt: skip
+    _pulses(events, instrument)
     return events.take(events.height[detector] > threshold)
 
 
-def _pulses(
-    events: Events,
-    instrument: Instrument,
-    event: NDArray[np.intp],
-    signals: Floats,
-    diameter: Floats,
-    offset: Floats,
-) -> None:
-    """Fill heights, areas and widths; parts are sorted by event."""
-    # A sphere blurs the beam profile by its own variance along the stream, d²/20.
-    sigma = np.sqrt(instrument.beam_sigma_um**2 + diameter**2 / 20.0)
+def _pulses(events: Events, instrument: Instrument) -> None:
+    """Fill heights, areas and widths."""
+    event, sigma, offset = events.parts.event, events.parts.sigma_um, events.parts.offset_um
     parts = np.bincount(event, minlength=len(events.code))
     lone = parts[event] == 1
     for detector in instrument.detectors:
-        signal = signals[:, SIGNALS.index(detector)]
+        signal = events.parts.signal[detector]
         peak = signal * instrument.beam_sigma_um / sigma
         dwell = np.sqrt(2.0 * np.pi) * instrument.beam_sigma_um / instrument.velocity_um_per_us
         height = np.zeros(len(parts))
@@ -165,6 +203,39 @@ def _fraction(
     return np.clip((upper - 0.5 * height) / fall, 0.0, 1.0)
 
 
+def record(
+    rng: Generator, events: Events, instrument: Instrument, digitiser: Digitiser
+) -> NDArray[np.uint16]:
+    """Digitise the pulses: gain, drift, position, photons, electronics, converter.
+
+    The record of an event begins `Digitiser.before_us` before its first particle is in the middle
+    of the beam.
+
+    Returns
+    -------
+    ndarray
+        uint16 ``(events, detectors, samples)``, detectors in the instrument's order.
+    """
+    factors = dict(_factors(rng, events, instrument))
+    time_us = np.arange(digitiser.samples) * digitiser.interval_us - digitiser.before_us
+    counts = np.empty((len(events.code), len(factors), digitiser.samples), np.uint16)
+    for begin in range(0, len(events.code), _BLOCK):
+        block = events.take(slice(begin, begin + _BLOCK))
+        place = time_us * instrument.velocity_um_per_us - block.parts.offset_um[:, None]
+        shape = np.exp(-0.5 * (place / block.parts.sigma_um[:, None]) ** 2)
+        starts = np.flatnonzero(np.diff(block.parts.event, prepend=-1))
+        for j, (name, factor) in enumerate(factors.items()):
+            peak = block.parts.signal[name] * instrument.beam_sigma_um / block.parts.sigma_um
+            wave = np.add.reduceat(shape * peak[:, None], starts, axis=0)
+            wave *= factor[begin : begin + _BLOCK, None]
+            detector = instrument.detectors[name]
+            noise = np.sqrt(detector.floor**2 + detector.shot * wave)
+            wave += noise * rng.standard_normal(wave.shape)
+            value = np.rint(wave / digitiser.step[name]) + digitiser.baseline
+            counts[begin : begin + _BLOCK, j] = np.clip(value, 0, 2**digitiser.bits - 1)
+    return counts
+
+
 def measure(rng: Generator, events: Events, instrument: Instrument) -> dict[str, Floats]:
     """Add what the instrument does to a pulse: gain, drift, position, photons, electronics.
 
@@ -173,18 +244,25 @@ def measure(rng: Generator, events: Events, instrument: Instrument) -> dict[str,
     dict
         Canonical channel to ``(events,)`` signal.
     """
+    measured: dict[str, Floats] = {}
+    for name, factor in _factors(rng, events, instrument):
+        measured |= _read(rng, name, instrument.detectors[name], events, factor)
+    return measured
+
+
+def _factors(
+    rng: Generator, events: Events, instrument: Instrument
+) -> Iterator[tuple[str, Floats]]:
+    """Yield what each detector's pulses are multiplied with, ``(events,)``."""
     number = len(events.code)
     light = (1.0 + instrument.position_cv * rng.standard_normal(number)) * _drift(
         rng, events.time_s, instrument
     )
     light *= 1.0 + instrument.laser_cv * rng.standard_normal()
     stain = instrument.dye * np.exp(instrument.dye_cv * rng.standard_normal())
-    measured: dict[str, Floats] = {}
     for name, detector in instrument.detectors.items():
         gain = detector.gain * (1.0 + detector.day_cv * rng.standard_normal())
-        factor = light * gain * (stain if name == "FL" else 1.0)
-        measured |= _read(rng, name, detector, events, factor)
-    return measured
+        yield name, light * gain * (stain if name == "FL" else 1.0)
 
 
 def _read(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from edge_daemon.decode.codecs.astm import AstmCodec
 from edge_daemon.decode.codecs.fcs_codec import FcsCodec
 from edge_daemon.decode.codecs.hl7 import Hl7Codec
+from edge_daemon.decode.codecs.pulses import PulsesCodec
 from edge_daemon.decode.codecs.records import RecordsCodec
 from edge_daemon.decode.codecs.table_codec import TableCodec
 
@@ -17,6 +18,7 @@ CODECS: Final[dict[str, type[Codec]]] = {
     "astm": AstmCodec,
     "fcs": FcsCodec,
     "hl7": Hl7Codec,
+    "pulses": PulsesCodec,
     "records": RecordsCodec,
     "table": TableCodec,
 }
