@@ -5,14 +5,15 @@ import sys
 import time
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from edge_daemon.errors import EdgeError
-from edge_daemon.training import idec
 from edge_daemon.training.build import train_bundle
 from edge_daemon.training.checkpoint import (
     FILE,
@@ -23,7 +24,7 @@ from edge_daemon.training.checkpoint import (
     unflatten,
 )
 from edge_daemon.training.sampling import stack
-from edge_daemon.training.trainer import Schedule, train
+from edge_daemon.training.trainer import Schedule, Stage, train
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=6)
 LEAVES = arrays(np.float32, array_shapes(max_dims=2, max_side=3), elements=st.floats(width=32))
@@ -44,6 +45,7 @@ def same(one, other):
     return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(NAMES, TREES, min_size=1))
 def test_trees_survive_being_laid_flat(trees):
     assert same(trees, unflatten(dict(flatten(trees))))
@@ -160,14 +162,25 @@ def test_a_stage_goes_on_at_any_epoch_as_if_nothing_had_been(tmp_path):
     start = [np.eye(3, dtype=np.float32)[rng.integers(3, size=60)] for _ in range(3)]
     cells = stack(x, ones, start, [(np.nan, 20.0, np.nan)] * 3)
 
+    stage = Stage(
+        name="stage1",
+        init=lambda rng, channels: {"w": jnp.asarray(rng.normal(size=(channels, 3)), jnp.float32)},
+        pretrain_loss=lambda params, batch: (jnp.mean((batch[0] @ params["w"]) ** 2), {"a": 0.0}),
+        place=lambda params, _cells, rng: params | {"prior": jnp.full((1, 3), rng.uniform(0.3, 1))},
+        loss=noisy_loss,
+        posterior=lambda params, x: jax.nn.softmax(x @ params["w"]),
+        latent=2,
+        weights={"start": 1.0},
+    )
+
     def run(checkpoint, stop_after=None):
         def report(name, epoch, _epochs, _losses):
             if name == "stage1" and epoch == stop_after:
                 raise InterruptedError
 
         rng = np.random.default_rng(8)
-        plan = Schedule(pretrain=1, epochs=4)
-        trained = train(idec.STAGE, cells, np.array([2]), plan, rng, report, checkpoint)
+        plan = Schedule(pretrain=1, epochs=4, patience=1)
+        trained = train(stage, cells, np.array([2]), plan, rng, report, checkpoint)
         return trained, rng.random()
 
     whole, after = run(None)
@@ -182,6 +195,12 @@ def test_a_stage_goes_on_at_any_epoch_as_if_nothing_had_been(tmp_path):
     assert then == after
     assert same(_plain(whole.params), _plain(resumed.params))
     assert run(again)[0].history == whole.history  # a finished stage is taken as it is
+
+
+def noisy_loss(params, batch, weights, noise):
+    fit = -jnp.mean(batch[2] * jax.nn.log_softmax(batch[0] @ params["w"]))
+    value = weights["start"] * fit + jnp.mean(noise) * jnp.sum(params["w"])
+    return value, {"fit": fit}
 
 
 def _plain(tree):
