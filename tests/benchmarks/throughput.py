@@ -28,6 +28,7 @@ from edge_daemon.resources import profiles_dir
 from edge_daemon.simulator import wire
 from edge_daemon.simulator.cohort import sample
 from edge_daemon.simulator.fcs_writer import FcsColumn, write_fcs
+from edge_daemon.simulator.pulse_writer import write_pulses
 from edge_daemon.sources.framing.base import Deliver
 from edge_daemon.sources.framing.registry import make_framer
 
@@ -134,6 +135,18 @@ def records(events: int) -> Case:
     return reading("records (13 × 16 bit, CRC)", described, data)
 
 
+def pulses(events: int) -> Case:
+    """Four detectors × 32 samples of 14 bits, decoded and measured."""
+    rng = np.random.default_rng(2)
+    shape = np.exp(-0.5 * ((np.arange(32) - 14.0) / 2.3) ** 2)
+    size = np.exp(rng.normal([6.0, 6.5, 7.0, 5.0], 0.4, (events, 4)))
+    wave = 400.0 + size[..., None] * shape + rng.normal(0.0, 4.0, (events, 4, 32))
+    counts = np.clip(wave, 0, 16_383).astype(np.uint16)
+    data = write_pulses(counts, np.arange(events, dtype=np.uint32), {"FIRMWARE": "1.0"})
+    described = load_profile(profiles_dir() / "sim_pulse4" / "1.0.toml").codec
+    return reading("pulses (4 × 32 samples, CRC)", described, data)
+
+
 def canonical(events: int) -> Case:
     """Everything between bytes and classification."""
     capture = sample(0, firmware="1.0", events=min(events, 20_000), seed=1, species=("dog",))
@@ -183,7 +196,7 @@ def framings(messages: int) -> Iterator[Case]:
 
 def cases(events: int) -> Iterator[Case]:
     """Everything that is measured; messages are a thousandth of the events, and one at least."""
-    for make in (fcs, canonical, table, decimals, records):
+    for make in (fcs, canonical, table, decimals, records, pulses):
         yield make(events)
     few = max(1, events // 1000)
     yield reports("sysmex_xn550/00-24", few)

@@ -52,6 +52,6 @@ def propose(data: bytes, name: str) -> Proposal:
     raise Quarantine(
         "not_recognised",
         f"{name}: of no format that a codec reads; it begins {data[:16]!r}",
-        action="docs/codecs.md lists the formats. For a binary layout of the vendor's own, write "
-        "its description under [codec] by hand.",
+        action="docs/codecs.md lists the formats. For a binary layout without regular "
+        "records, write its description under [codec] by hand.",
     )
