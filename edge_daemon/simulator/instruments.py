@@ -296,7 +296,7 @@ INSTRUMENTS: Final[Mapping[str, Instrument]] = {
                     bits=14,
                     samples=32,
                     interval_us=0.4,
-                    before_us=4.0,
+                    before_us=5.2,
                     baseline=200,
                     step={"LA": 0.005, "HA": 0.004, "EXT": 0.02, "FL": 0.025},
                 ),

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from edge_daemon.decode.codec import Codec, Identified
 from edge_daemon.decode.codecs.binary import (
+    FEWER_EVENTS,
     ByteOrder,
     Check,
     Frame,
@@ -148,12 +149,16 @@ class PulsesCodec(Codec):
         # Values are float64, pulses float32; both stay until the cells have been classified.
         size = events * (9 * columns + 4 * len(self.event.detectors) * self.event.samples)
         if columns > max(limits.max_channels, self.max_channels or 0):
-            raise Quarantine("too_large", f"{columns} columns, the limit is {limits.max_channels}")
+            raise Quarantine(
+                "too_large",
+                f"{columns} columns, the limit is {limits.max_channels}",
+                action="Name fewer detectors under [codec.event].",
+            )
         if size > limits.max_expansion:
             raise Quarantine(
                 "too_large",
                 f"{events} events decode to {size} bytes, the limit is {limits.max_expansion}",
-                action="Export fewer events a file.",
+                action=FEWER_EVENTS,
             )
 
     def _samples(self, raw: NDArray[np.uint8]) -> NDArray[np.uint16]:
