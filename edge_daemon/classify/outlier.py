@@ -47,6 +47,8 @@ _DYE = "FL."
 _PEAK_HALF_WIDTH = 0.4  # natural-log units around the peak that hold single red cells
 _SMALL = -1.0  # log extinction over the peak below which lie platelets and debris
 _FEWEST = 30
+_FEWEST_SMALL = 100
+"""Medians of fewer small events vary by themselves as much as those of usual runs do."""
 _FLOOR = 1e-6
 _UNSURE = 0.9
 _WINSOR = 4.0
@@ -97,7 +99,9 @@ def run_summary(
             summary[f"spread {channel}"] = float(np.log(max(high - low, 1e-3)))
         summary[f"tie {channel}"] = _correlation(logs[singles, i], axis[singles])
         summary[f"small {channel}"] = (
-            float(np.median(logs[small, i] - axis[small])) if small.sum() >= _FEWEST else np.nan
+            float(np.median(logs[small, i] - axis[small]))
+            if small.sum() >= _FEWEST_SMALL
+            else np.nan
         )
     unsure = float((p.max(axis=1) < _UNSURE).mean())
     entropy = float(-(p * np.log(np.maximum(p, np.float32(_FLOOR)))).sum(axis=1).mean())
@@ -274,7 +278,7 @@ def refuse_stranger(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> None:
     if ratio > 1.0:
         raise Quarantine(
             "not_classified",
-            f"the run is {ratio:.1f} times as far from the runs that model {bundle.id} was trained "
+            f"the run is {ratio:.2f} times as far from the runs that model {bundle.id} was trained "
             f"on as it may be, most of all in {feature!r}",
             action="check that blood was run, on the instrument the profile is for, with all "
             "detectors and the stain; if it was, train a model for this instrument",

@@ -205,8 +205,11 @@ def test_status_says_when_an_analyzer_was_last_heard(invoke, clinic):
     (clinic.path / "run").mkdir()
     (clinic.path / "run" / "status.json").write_text(json.dumps({"sources": sources}))
     holder = subprocess.Popen(
-        [sys.executable, "-c", "input()", "edge_daemon"], stdin=subprocess.PIPE
+        [sys.executable, "-c", "print(flush=True); input()", "edge_daemon"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
+    assert holder.stdout.readline()  # until it runs, its command line may still be empty
     (clinic.path / "lock").write_text(f"{holder.pid}\n", encoding="ascii")
     shown = invoke("status", "--data-dir", clinic.path)
     as_json = invoke("status", "--data-dir", clinic.path, "--json").json
