@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _ANSWER_BYTES: Final = 65_536
 _CONNECT_S: Final = 10.0
+_SET_UP_S: Final = 0.05
 
 
 class LineDownError(OSError):
@@ -69,6 +70,8 @@ class PtyLine:
         poll.register(self._handle, 0)
         for _ in range(max(1, int(seconds / 0.01))):
             if not poll.poll(0):
+                # Whoever opens a port throws away what came before it was set up.
+                select.select([], [], [], _SET_UP_S)
                 return
             select.select([], [], [], 0.01)
         raise LineDownError(f"nobody opened {self.path} for {seconds:g} s")

@@ -232,6 +232,12 @@ class LineBench:
         made = line or PtyLine(self.folder / "port")
         self._lines.append(made)
         made.plug(20.0)
+        serial = [one for one in self._sources if isinstance(one, SerialSource)]
+        deadline = time.monotonic() + 30.0
+        # A port that was only just opened throws away what comes until it is set up.
+        while serial and all(one.state != "listening" for one in serial):
+            assert time.monotonic() < deadline, "no source listens"
+            time.sleep(0.002)
         return made
 
     def analyzer(self, line: PtyLine | TcpLine, framing: str = "astm", **more: Any) -> Analyzer:
