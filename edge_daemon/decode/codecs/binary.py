@@ -152,6 +152,24 @@ class Frame:
         """Tell whether a capture begins with the header's magic bytes."""
         return data.startswith(bytes.fromhex(self.header.magic))
 
+    def open(self, data: bytes, dataset: int) -> dict[str, str]:
+        """Read the header of what must be a capture of this frame, which holds one data set.
+
+        Raises
+        ------
+        Quarantine
+            ``not_recognised``, ``truncated`` or ``malformed``.
+        """
+        if not self.begins(data):
+            raise Quarantine(
+                "not_recognised",
+                f"expected the bytes {self.header.magic}, found {data[:16].hex()}",
+                action="Check that this is an export of the instrument the profile names.",
+            )
+        if dataset != 1:
+            raise malformed(f"data set {dataset} was asked for, the file has 1")
+        return self.keywords(data)
+
     def keywords(self, data: bytes) -> dict[str, str]:
         """Read the header.
 

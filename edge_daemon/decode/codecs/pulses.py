@@ -17,7 +17,6 @@ from edge_daemon.decode.codecs.binary import (
     Trailer,
     Word,
     consistent,
-    malformed,
     whole,
 )
 from edge_daemon.decode.codecs.pulse_features import (
@@ -107,15 +106,7 @@ class PulsesCodec(Codec):
 
     def read(self, data: bytes, *, dataset: int, limits: Limits) -> RawTable:
         """Read and measure every pulse; values are in counts, counts × µs and µs."""
-        if not self.frame.begins(data):
-            raise Quarantine(
-                "not_recognised",
-                f"expected the bytes {self.header.magic}, found {data[:16].hex()}",
-                action="Check that this is an export of the instrument the profile names.",
-            )
-        if dataset != 1:
-            raise malformed(f"data set {dataset} was asked for, the file has 1")
-        keywords = self.frame.keywords(data)
+        keywords = self.frame.open(data, dataset)
         events = whole(keywords, self.event.count_keyword, limits.max_events)
         self._check_size(events, limits)
         payload = self.frame.payload(data, events * self.event.size, limits)

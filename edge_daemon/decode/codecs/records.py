@@ -19,7 +19,6 @@ from edge_daemon.decode.codecs.binary import (
     Trailer,
     Word,
     consistent,
-    malformed,
     truncated,
     whole,
 )
@@ -123,15 +122,7 @@ class RecordsCodec(Codec):
 
     def read(self, data: bytes, *, dataset: int, limits: Limits) -> RawTable:
         """Read every record."""
-        if not self.frame.begins(data):
-            raise Quarantine(
-                "not_recognised",
-                f"expected the bytes {self.header.magic}, found {data[:16].hex()}",
-                action="Check that this is an export of the instrument the profile names.",
-            )
-        if dataset != 1:
-            raise malformed(f"data set {dataset} was asked for, the file has 1")
-        keywords = self.frame.keywords(data)
+        keywords = self.frame.open(data, dataset)
         events = self.events(data, keywords, limits)
         payload = self.frame.payload(data, events * self.record.size, limits)
         fields = self.record.field
