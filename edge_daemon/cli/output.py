@@ -17,23 +17,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from edge_daemon import wording
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Form = Literal["json", "csv", "terminal", "plain"]
 Record = dict[str, Any]
 
-SIMULATED: Final = "SIMULATED"
-NOT_REPORTED: Final = "not reported"
-
-DECIMALS: Final = {
-    "RBC": 2, "HCT": 1, "HGB": 1, "MCV": 1, "MCH": 1, "MCHC": 1, "RDW": 1, "RETIC": 1,
-    "RETIC%": 1, "PLT": 0, "MPV": 1, "PDW": 1, "PCT": 2, "CLUMP%": 1,
-}  # fmt: skip
-"""Decimals of each measurand, as seen on the analyzers' own printed results."""
-
-_UNITS: Final = {"10*6/uL": "M/µL", "10*3/uL": "K/µL"}
-"""UCUM → the abbreviation clinics read; other units are already readable."""
+SIMULATED: Final = wording.SIMULATED
+NOT_REPORTED: Final = wording.NOT_REPORTED
+DECIMALS: Final = wording.DECIMALS
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """What spreadsheets take for the start of a formula, full-width forms included."""
@@ -133,7 +127,7 @@ def number(code: str, value: float | None) -> str:
 
 def unit(ucum: str) -> str:
     """Return the unit as clinics print it."""
-    return _UNITS.get(ucum, ucum)
+    return wording.UNITS.get(ucum, ucum)
 
 
 def signed(code: str, value: float | None) -> str:

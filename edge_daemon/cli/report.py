@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,61 +9,26 @@ import click
 from edge_daemon.cli import comparison, output
 from edge_daemon.cli.output import Column, printable
 from edge_daemon.records import MEASUREMENT_CODES
+from edge_daemon.wording import (
+    CLASS_NAMES,
+    CLOCKS,
+    HEADLINES,
+    SEVERITIES,
+    local_time,
+    patient,
+    reason,
+    short_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edge_daemon.cli.output import Form, Record
 
-HEADLINES: Final = {"ok": "OK", "review": "Review", "invalid": "Failed"}
-SEVERITIES: Final = {"info": "Note", "review": "Review", "invalid": "Failed"}
-CLASS_NAMES: Final = {
-    "pure_rbc": "red cells",
-    "reticulocyte": "reticulocytes",
-    "clumped_rbc": "clumped red cells",
-    "platelet": "platelets",
-    "other": "other events",
-}
-_CLOCKS: Final = {
-    "synchronised": "clock synchronised",
-    "unsynchronised": "clock NOT synchronised: the time may be wrong",
-    "unknown": "clock state unknown",
-}
-
-
-def local_time(wall: str | None) -> str:
-    """Show a stored UTC moment as local date and minute; anything else as it is."""
-    if not wall:
-        return ""
-    try:
-        return datetime.fromisoformat(wall).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:
-        return wall
-
-
-def short_time(wall: str) -> str:
-    """Show a stored UTC moment as local day and minute, or as a date when it is of another year."""
-    moment = datetime.fromisoformat(wall).astimezone()
-    same_year = moment.year == datetime.now().astimezone().year
-    return moment.strftime("%d %b %H:%M" if same_year else "%d %b %Y")
-
-
-def patient(record: Mapping[str, Any]) -> str:
-    """Name and id of the patient, as far as the instrument said."""
-    name, key = record["patient_name"], record["patient_id"]
-    return f"{name} ({key})" if name and key else name or key or ""
-
 
 def headline(record: Mapping[str, Any]) -> str:
     """Return OK, Review or Failed."""
     return HEADLINES[record["status"]]
-
-
-def reason(record: Mapping[str, Any]) -> str:
-    """Say why the headline is not OK: the messages of the gravest flags."""
-    return "; ".join(
-        f["message"].rstrip(".") for f in record["flags"] if f["severity"] == record["status"]
-    )
 
 
 def listing_columns(records: Sequence[Record]) -> tuple[Column, ...]:
@@ -163,7 +127,7 @@ def identity(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
     )
     received = record["capture"]
-    clock = _CLOCKS.get(received["received_clock"], received["received_clock"])
+    clock = CLOCKS.get(received["received_clock"], received["received_clock"])
     return [
         ("Sample", record["sample_id"] or "not given"),
         ("Patient", patient(record) or "not given"),

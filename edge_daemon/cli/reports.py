@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from edge_daemon import errors
+from edge_daemon import errors, wording
 from edge_daemon.cli import comparison, options, output, report
 from edge_daemon.cli.output import Column
 from edge_daemon.records import SPECIES
@@ -93,15 +93,15 @@ def _missing(db: Any, limit: int, chosen: Record) -> list[Record]:
 
 def _listing_columns(found: Sequence[Record]) -> tuple[Column, ...]:
     mark = "Mark" if any(r["simulated"] for r in found) else ""
-    any_patient = "Patient" if any(report.patient(r) for r in found) else ""
+    any_patient = "Patient" if any(wording.patient(r) for r in found) else ""
     return (
         Column("report", "Report", lambda r: r["id"], right=True),
         Column("received", "", lambda r: r["received_wall"]),
-        Column("received_local", "Received", lambda r: report.short_time(r["received_wall"])),
+        Column("received_local", "Received", lambda r: wording.short_time(r["received_wall"])),
         Column("measured", "Measured", lambda r: r["acquired_at"], wide=True),
         Column("instrument", "Instrument", lambda r: r["instrument"], wide=True),
         Column("sample", "Sample", lambda r: r["sample_id"]),
-        Column("patient", any_patient, report.patient, folds=True),
+        Column("patient", any_patient, wording.patient, folds=True),
         Column("species", "Species", _species),
         Column("simulated", mark, output.simulated_mark),
         *comparison.value_columns(),
@@ -159,7 +159,7 @@ def _provenance(record: Record) -> list[tuple[str, str]]:
         ("File", f"{record['name']}  sha256 {record['sha256']}"),
     ]
     rows += [
-        ("Sent again", f"{s['name']} through {s['source']}, {report.local_time(s['seen_wall'])}")
+        ("Sent again", f"{s['name']} through {s['source']}, {wording.local_time(s['seen_wall'])}")
         for s in record["sightings"]
     ]
     return rows + [("Note", note) for note in record["notes"]]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from edge_daemon import errors
-from edge_daemon.cli import options, output, report
+from edge_daemon import errors, wording
+from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
     from edge_daemon.cli.output import Record
@@ -174,5 +174,5 @@ def _last(capture: Record | None) -> str:
     if capture is None:
         return "nothing yet"
     mark = f" {output.SIMULATED}" if capture["simulated"] else ""
-    when = report.local_time(capture["received_wall"])
+    when = wording.local_time(capture["received_wall"])
     return f"{when}, {capture['name']} ({capture['state']}){mark}"
