@@ -34,11 +34,20 @@ class Analyst:
     ----------
     plan
         Where profiles and bundles lie, and the limits.
+
+    Attributes
+    ----------
+    rejected
+        Names of the model bundles that did not prove right here, each with the reason.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._registry = Registry.load(plan.profile_dirs)
         self._shelf = BundleShelf.load(plan.model_dirs)
+        self.rejected = tuple(
+            (Path(problem.file).parent.name, f"expected {problem.expected}, found {problem.found}")
+            for problem in self._shelf.problems
+        )
         self._limits = Limits(max_bytes=plan.max_bytes)
         self._classifiers: dict[str, Classifier] = {}
 

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from edge_daemon.errors import EdgeError, Fatal, Quarantine, Retryable
+from edge_daemon.flow import Flow
 from edge_daemon.log import Event
 from edge_daemon.records import Decoded, Reported
 from edge_daemon.tasks import Plan, Task, WorkerLimits
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_daemon.clock import Clock
+    from edge_daemon.flow import Analysis
     from edge_daemon.log import EventLog
     from edge_daemon.records import RawCapture, Step
     from edge_daemon.store.writer import Acceptance, PendingCapture, Store
@@ -41,14 +43,21 @@ class Recorder:
     ended
         Called once a task is over, with what went wrong: None or a `Quarantine` that is
         recorded; anything else is not, and the capture is still pending.
+    lost
+        Called when a worker process was lost over a task.
     """
 
     def __init__(
-        self, store: Store, log: EventLog, ended: Callable[[Task, EdgeError | None], None]
+        self,
+        store: Store,
+        log: EventLog,
+        ended: Callable[[Task, EdgeError | None], None],
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._log = log
         self._ended = ended
+        self._lost = lost
         # Touched by one slot's thread at a time for each key.
         self._decoded: dict[int, Decoded] = {}
         self._reported: set[int] = set()
@@ -129,6 +138,7 @@ class Recorder:
 
     def lost(self, task: Task, reason: str, attempt: int) -> None:
         """Log that a worker was lost."""
+        self._lost()
         self._log.emit(
             Event.WORKER_LOST, capture_id=task.capture_id, error_type=reason, attempt=attempt
         )
@@ -177,6 +187,8 @@ class Pipeline:
         The error that ended the dispatcher, or None.
     progressed_at
         Monotonic time of its last turn, for the watchdog.
+    flow
+        What came, waits, ended and was lost.
     """
 
     def __init__(
@@ -193,11 +205,12 @@ class Pipeline:
     ) -> None:
         self.failure: BaseException | None = None
         self.progressed_at = clock.monotonic()
+        self.flow = Flow(clock)
         self._store = store
         self._guard = guard
         self._log = log
         self._clock = clock
-        recorder = Recorder(store, log, self._ended)
+        recorder = Recorder(store, log, self._ended, self.flow.lost)
         self._pool = Pool(plan, recorder, limits=limits, count=count, entry=entry)
         self._busy: set[int] = set()
         self._retries: dict[int, tuple[float, float]] = {}  # id: (not before, delay)
@@ -227,6 +240,10 @@ class Pipeline:
             raise self.failure
         self._pool.check()
 
+    def analysis(self) -> Analysis:
+        """Say what the analysis does now, for the health of the box."""
+        return self.flow.analysis(self._pool.start_failure, self._pool.rejected)
+
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the present workers."""
         return self._pool.pids()
@@ -241,6 +258,7 @@ class Pipeline:
         """
         self._guard()
         acceptance = self._store.accept(capture)
+        self.flow.came(capture.source, new=acceptance.new)
         event = Event.CAPTURE_ACCEPTED if acceptance.new else Event.CAPTURE_SEEN_AGAIN
         self._log.emit(
             event,
@@ -283,6 +301,7 @@ class Pipeline:
                 self._postpone(task.capture_id, error)
             else:
                 self._retries.pop(task.capture_id, None)
+                self.flow.ended()
             self._changed.notify_all()
 
     def _postpone(self, capture_id: int, error: EdgeError) -> None:
@@ -321,6 +340,7 @@ class Pipeline:
         with self._changed:
             self._news = False
         pending = self._store.pending()
+        self.flow.waits(len(pending))
         now = self._clock.monotonic()
         with self._changed:
             known = {item.capture_id for item in pending}

@@ -65,6 +65,8 @@ class Event(enum.StrEnum):
     DISK_OK = "disk_ok"
     STORE_BUSY = "store_busy"
     STALLED_LOOP = "stalled_loop"
+    CONDITION_BEGAN = "condition_began"
+    CONDITION_ENDED = "condition_ended"
 
 
 EVENTS: Final[dict[Event, EventSpec]] = {
@@ -96,6 +98,8 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.DISK_OK: _spec("health", "info", "free_mb"),
     Event.STORE_BUSY: _spec("store", "warning", "error_type"),
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
+    Event.CONDITION_BEGAN: _spec("health", "warning", "condition", "state"),
+    Event.CONDITION_ENDED: _spec("health", "info", "condition", "state"),
 }
 """The closed list. ``error_type`` is a quarantine code, an error class's name, or what a framing
 calls the bytes that it discards."""

@@ -13,6 +13,7 @@ from edge_daemon.decode.registry import Registry
 from edge_daemon.dispatcher import Pipeline
 from edge_daemon.errors import EXIT_OK, Fatal, Retryable
 from edge_daemon.health import DiskGuard, Loop, StatusFile, all_moving
+from edge_daemon.health_watch import HealthWatch
 from edge_daemon.lines import make_source
 from edge_daemon.log import Event, EventLog
 from edge_daemon.resources import models_dir, profiles_dir
@@ -130,6 +131,7 @@ class _Service:
             clock=clock,
         )
         self._registry = Registry.load(plan_for(settings).profile_dirs)
+        self._health = HealthWatch(settings, self._registry.problems, clock, log)
         self._sources = self._make_sources()
 
     def _make_sources(self) -> list[AnySource]:
@@ -200,15 +202,22 @@ class _Service:
                 raise _failed(error) from error
         with contextlib.suppress(Retryable):  # logged by the guard; the sources wait by themselves
             self._disk.check()
+        loops, sources = self._loops(), [self._describe_source(s) for s in self._sources]
+        trouble = self._ping()
+        self._health.look(sources, loops, self._pipeline.analysis(), trouble)
+        self._status.write(self._describe(sources))
+        if all_moving(loops, self._clock.monotonic(), self._log):
+            self._notifier.send("WATCHDOG=1")
+
+    def _ping(self) -> str:
+        """Let the writer take a turn; return why it could not, or nothing."""
         try:
             self._store.ping()
         except Retryable as error:
             self._log.on_change("store", "busy", Event.STORE_BUSY, error_type=type(error).__name__)
-        else:
-            self._log.forget("store")
-        self._status.write(self._describe())
-        if all_moving(self._loops(), self._clock.monotonic(), self._log):
-            self._notifier.send("WATCHDOG=1")
+            return error.message
+        self._log.forget("store")
+        return ""
 
     def _loops(self) -> list[Loop]:
         loops = [Loop("dispatcher", self._pipeline.progressed_at, _STALL_S)]
@@ -220,14 +229,22 @@ class _Service:
             loops.append(Loop(source.spec.name, source.progressed_at, allowance, vital=vital))
         return loops
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self, sources: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
             "version": __version__,
             "box": self._settings.box.name,
             "workers": self._settings.workers.count,
-            "sources": [_describe(source) for source in self._sources],
+            "health": self._health.describe(),
+            "sources": sources,
         }
+
+    def _describe_source(self, source: AnySource) -> dict[str, Any]:
+        name = source.spec.name
+        known = {"name": name, "state": source.state, "reason": source.reason}
+        if isinstance(source, FolderSource):
+            return known | {"kind": "folder", "heard_at": self._pipeline.flow.heard_at(name)}
+        return known | source.describe()
 
     def _source_changed(self, name: str, state: str, reason: str) -> None:
         if state == "degraded":
@@ -242,11 +259,6 @@ class _Service:
 
     def _peer_refused(self, name: str, peer: str) -> None:
         self._log.on_change(f"peer:{name}", peer, Event.PEER_REFUSED, source=name, peer=peer)
-
-
-def _describe(source: AnySource) -> dict[str, Any]:
-    known = {"name": source.spec.name, "state": source.state, "reason": source.reason}
-    return known | ({} if isinstance(source, FolderSource) else source.describe())
 
 
 def _failed(cause: BaseException) -> Fatal:

@@ -86,6 +86,13 @@ class _Source(Section):
         description="Instrument the captures belong to; the source's name unless given.",
     )
 
+    silent_h: float = Field(
+        default=72.0,
+        gt=0,
+        le=8760,
+        description="`status` asks about a source that nothing has come from for so many hours.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _instrument_is_name(cls, data: Any) -> Any:

@@ -59,6 +59,7 @@ class Worker:
         self._limits = limits
         self._tasks = 0
         self.ready = False
+        self.rejected: tuple[tuple[str, str], ...] = ()
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
@@ -85,6 +86,8 @@ class Worker:
         except (WorkerLostError, OSError) as error:
             kind, content = "lost", error
         self.ready = kind == "ready"
+        if isinstance(content, tuple):
+            self.rejected = content
         if not self.ready:
             raise Retryable(
                 f"no worker process could be started: {content}",

@@ -41,7 +41,7 @@ def main() -> None:
         _confine(limits)
         module, _, name = entry.partition(":")
         analysis = getattr(import_module(module), name)(plan)
-        _send(connection, "ready", None)
+        _send(connection, "ready", getattr(analysis, "rejected", ()))
         while True:
             _serve(connection, analysis, connection.recv(), limits.cpu_s)
 

@@ -58,6 +58,13 @@ class Pool:
     entry
         ``module:callable`` that a worker calls with the plan; the result is called with each
         task and yields its steps.
+
+    Attributes
+    ----------
+    start_failure
+        Why no worker process could be started at the last try; empty once one was.
+    rejected
+        Model bundles that the workers do not use, each with the reason.
     """
 
     def __init__(
@@ -69,6 +76,8 @@ class Pool:
         count: int,
         entry: str = ANALYSIS,
     ) -> None:
+        self.start_failure = ""
+        self.rejected: tuple[tuple[str, str], ...] = ()
         self._plan = plan
         self._sink = sink
         self._limits = limits
@@ -186,9 +195,12 @@ class Pool:
                 self._workers[slot] = worker
         try:
             worker.wait_ready()
-        except Retryable:
+        except Retryable as error:
+            if not self._closing.is_set():
+                self.start_failure = error.message
             self._discard(slot)
             raise
+        self.start_failure, self.rejected = "", worker.rejected
         return worker
 
     def _discard(self, slot: int) -> None:

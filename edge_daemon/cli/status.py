@@ -16,15 +16,11 @@ from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
     from edge_daemon.cli.output import Record
+    from edge_daemon.conditions import Finding
 
-_LOW_DISK: Final = 200 * 2**20
 _SERVICE_STATUS: Final = "run/status.json"
-_ACTIONS: Final = {
-    "folder": "Check its folder, the share it lies on and its permissions.",
-    "serial": "Check the cable, the analyzer and `port`; it is opened again by itself.",
-    "tcp": "Check the network and the address; it goes on by itself.",
-}
-_LASTING: Final = "Write that name as `port` in the configuration."
+_LEAST_FREE_MB: Final = 200  # `limits.min_free_mb` unless configured; only the service knows
+_MARKS: Final = {"error": ("Problem", "red"), "warning": ("Problem", "yellow")}
 
 
 @click.command()
@@ -33,21 +29,26 @@ _LASTING: Final = "Write that name as `port` in the configuration."
 def status(data_dir: Path, as_json: bool) -> int:
     """Say whether the service runs, what it has done and what waits.
 
-    Exit code 3 when something needs a person: the service does not run, a source is blind, or
-    the disk is nearly full.
+    Exit code 3 when something needs a person: each problem is said with what to do next.
     """
     from edge_daemon.store import queries
 
     with contextlib.closing(queries.connect(data_dir)) as db:
         found = queries.status(db)
+    pid = holder(data_dir)
+    told = _told(data_dir) if pid else {}
+    health = told.get("health") or _health(data_dir, pid, found["states"]["quarantined"])
     found = {
         "data_dir": str(data_dir),
-        "running_pid": (pid := holder(data_dir)),
-        "sources": _sources(data_dir) if pid else [],
+        "running_pid": pid,
+        "state": health["state"],
+        "problems": [c for c in health["conditions"] if c["severity"] in _MARKS],
+        "notices": [c for c in health["conditions"] if c["severity"] not in _MARKS],
+        "ended": health["ended"],
+        "sources": _heard_s(told.get("sources", [])),
         "disk_free_bytes": shutil.disk_usage(data_dir).free,
         **found,
     }
-    found["problems"] = _problems(found)
     if output.form(as_json=as_json) == "json":
         output.emit_json(found)
     else:
@@ -72,51 +73,52 @@ def holder(data_dir: Path) -> int | None:
     return pid if b"edge-daemon" in command or b"edge_daemon" in command else None
 
 
-def _sources(data_dir: Path) -> list[Record]:
-    """Read what the running service says of its sources; `process` says nothing."""
+def _told(data_dir: Path) -> Record:
+    """Read what the running service says of itself; `process` says nothing."""
     try:
-        told = json.loads((data_dir / _SERVICE_STATUS).read_text(encoding="utf-8"))
+        told: Record = json.loads((data_dir / _SERVICE_STATUS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return []
-    sources: list[Record] = told["sources"]
+        return {}
+    return told
+
+
+def _heard_s(sources: list[Record]) -> list[Record]:
+    """Say how long ago each source was heard."""
     for source in sources:
         # Monotonic time is the machine's own, the same in the service and here.
         heard = source.pop("heard_at", None)
-        if "messages" in source:
-            source["heard_s"] = None if heard is None else max(time.monotonic() - heard, 0.0)
+        source["heard_s"] = None if heard is None else max(time.monotonic() - heard, 0.0)
     return sources
 
 
-def _problems(found: Record) -> list[dict[str, str]]:
-    problems = []
-    if found["running_pid"] is None:
-        problems.append(
-            {
-                "message": "the service is not running: nothing is being taken in",
-                "action": "Start it with `systemctl start edge-daemon` or `edge-daemon run`.",
-            }
-        )
-    problems += [
-        {
-            "message": f"source {source['name']} is {source['state']}: {source['reason']}",
-            "action": _ACTIONS.get(source.get("kind", "folder"), _ACTIONS["folder"]),
-        }
-        for source in found["sources"]
-        if source["state"] in ("degraded", "paused")
+def _health(data_dir: Path, pid: int | None, set_aside: int) -> Record:
+    """Judge what can be seen without the service."""
+    from edge_daemon import findings
+    from edge_daemon.clock import SystemClock
+    from edge_daemon.conditions import Board, Finding
+    from edge_daemon.disk import read_disk
+
+    found = [
+        *findings.of_disk(read_disk(data_dir), _LEAST_FREE_MB),
+        *findings.of_quarantine(set_aside),
     ]
-    problems += [
-        {"message": f"source {source['name']}: {source['warning']}", "action": _LASTING}
-        for source in found["sources"]
-        if source.get("warning")
-    ]
-    if found["disk_free_bytes"] < _LOW_DISK:
-        problems.append(
-            {
-                "message": f"only {size(found['disk_free_bytes'])} free on the disk",
-                "action": "Make room: below the configured minimum nothing more is taken in.",
-            }
-        )
-    return problems
+    if pid is None:
+        found = [Finding("service_not_running"), *_configured(), *found]
+    board, clock = Board(), SystemClock()
+    board.update(found, clock.stamp().wall, clock.monotonic())
+    return board.describe()
+
+
+def _configured() -> list[Finding]:
+    """Say whether a wrong configuration is why the service does not run."""
+    from edge_daemon.conditions import Finding
+    from edge_daemon.config import ConfigError
+
+    try:
+        options.box_settings()
+    except ConfigError as error:
+        return [Finding("config_invalid", values={"problems": len(error.problems)})]
+    return []
 
 
 def size(number: float) -> str:
@@ -130,11 +132,21 @@ def size(number: float) -> str:
 
 def _write(found: Record) -> None:
     for problem in found["problems"]:
-        click.echo(click.style(f"Problem: {problem['message']}", fg="yellow", bold=True))
+        word, colour = _MARKS[problem["severity"]]
+        click.echo(
+            click.style(f"{word}: {output.printable(problem['message'])}", fg=colour, bold=True)
+        )
         click.echo(f"  {output.next_action(problem['action'])}")
+    for notice in found["notices"]:
+        click.echo(f"Note: {output.printable(notice['message'])}")
+        click.echo(f"  {output.next_action(notice['action'])}")
+    for past in found["ended"]:
+        over = f"{wording.local_time(past['since'])} to {wording.local_time(past['until'])}"
+        click.echo(f"Over: {output.printable(past['message'])} ({over})")
     pid = found["running_pid"]
     states = found["states"]
     rows: list[tuple[str, Any]] = [
+        ("State", found["state"]),
         ("Service", f"in use by process {pid}" if pid else "not running"),
         *(("Source", f"{s['name']}: {s['state']}{_heard(s)}") for s in found["sources"]),
         ("Data", found["data_dir"]),
@@ -148,16 +160,16 @@ def _write(found: Record) -> None:
     ]
     for label, text in rows:
         click.echo(f"{label:<11}{output.printable(text)}")
-    if states["quarantined"] or found["refusals"]:
-        output.say("\n`edge-daemon quarantine` says why captures were set aside.")
+    if found["refusals"]:
+        output.say("\n`edge-daemon quarantine` says why files were refused.")
 
 
 def _heard(source: Record) -> str:
-    """Say when an analyzer on a line last said something, and what came."""
-    if "messages" not in source:
-        return ""
+    """Say when a source was last heard, and what came on a line."""
     heard = source["heard_s"]
     when = "not heard yet" if heard is None else f"last heard {_age(heard)} ago"
+    if "messages" not in source:
+        return "" if heard is None else f", {when}"
     bad = sum(count["bytes"] for count in source["discarded"].values())
     rest = f", {size(bad)} discarded" if bad else ""
     return f", {when}, {source['messages']:,} messages{rest}"

@@ -192,7 +192,7 @@ class FolderSource:
             except Retryable as error:
                 self._paused_until = now + self._rescan_s
                 self._next_scan = self._paused_until
-                self._set_state("paused", type(error).__name__)
+                self._set_state("paused", error)
         now = self.progressed_at = self._clock.monotonic()
         waits = [max(self._next_scan, self._paused_until) - now]
         if self.state != "paused" and (due := self._tracker.due_in(now)) is not None:
@@ -211,18 +211,20 @@ class FolderSource:
             self._next_scan = now
         if now >= self._next_scan or self.state in {"starting", "degraded", "paused"}:
             events = not self.spec.poll and self._watch.ensure(root.identity)
-            self._set_state("watching" if events else "scanning", "")
+            self._set_state("watching" if events else "scanning")
 
     def _degrade(self, error: RootLostError, now: float) -> None:
         self._watch.stop()
         self._tracker.retain(())
         self._next_scan = now + min(self._rescan_s, _SHARE_RESCAN_S)
-        self._set_state("degraded", type(error).__name__)
+        self._set_state("degraded", error)
 
-    def _set_state(self, state: State, reason: str) -> None:
-        if state != self.state:
-            self.state, self.reason = state, reason
-            self._handlers.on_state(self.spec.name, state, reason)
+    def _set_state(self, state: State, error: EdgeError | None = None) -> None:
+        changed = state != self.state
+        self.state, self.reason = state, "" if error is None else error.message
+        if changed:
+            cause = "" if error is None else type(error).__name__
+            self._handlers.on_state(self.spec.name, state, cause)
 
     def _look(self, root: Root, now: float) -> None:
         with self._lock:

@@ -122,7 +122,7 @@ class Intake:
         self._messages = self._incomplete = 0
         self._heard_at: float | None = None
         self._discarded: dict[Trouble, list[int]] = {}
-        self._garbled = False
+        self._garbled: Trouble | None = None
         self._told_at = float("-inf")
         self._working: tuple[State, EdgeError | None] = ("starting", None)
         self._beats: dict[int, float] = {}
@@ -187,7 +187,8 @@ class Intake:
             self.set_aside(capture, "the sender stopped before the end of its message")
         with self._lock:
             self._messages += action.complete
-            self._garbled = self._garbled and not action.complete
+            if action.complete:
+                self._garbled = None
         self.heard()
 
     def set_aside(self, capture: RawCapture, what: str) -> None:
@@ -212,7 +213,7 @@ class Intake:
             now = self._clock.monotonic()
             if action.trouble == "repeated" or self._garbled or now - self._told_at < _QUIET_S:
                 return
-            self._garbled = True
+            self._garbled = action.trouble
             self._told_at = now
         self._handlers.on_trouble(self._spec.name, action.trouble, action.size)
 
@@ -231,6 +232,7 @@ class Intake:
                 "heard_at": self._heard_at,
                 "messages": self._messages,
                 "incomplete": self._incomplete,
+                "garbled": self._garbled,
                 "discarded": {
                     trouble: {"times": times, "bytes": size}
                     for trouble, (times, size) in sorted(self._discarded.items())

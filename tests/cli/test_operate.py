@@ -15,6 +15,8 @@ import pytest
 from edge_daemon import config, errors
 from edge_daemon.cli import options
 from edge_daemon.cli.status import size
+from edge_daemon.conditions import Board
+from edge_daemon.findings import of_sources
 
 
 def write_config(folder, **box):
@@ -203,7 +205,10 @@ def test_status_says_when_an_analyzer_was_last_heard(invoke, clinic):
     told |= {"discarded": {"noise": {"times": 2, "bytes": 1500}}}
     sources = [{**told, "heard_at": time.monotonic() - 130}, {**told, "heard_at": None}]
     (clinic.path / "run").mkdir()
-    (clinic.path / "run" / "status.json").write_text(json.dumps({"sources": sources}))
+    board = Board()
+    board.update(of_sources(sources, {}, 0.0, 0.0), "2026-01-01T00:00:00.000000Z", 0.0)
+    content = {"sources": sources, "health": board.describe()}
+    (clinic.path / "run" / "status.json").write_text(json.dumps(content))
     holder = subprocess.Popen(
         [sys.executable, "-c", "print(flush=True); input()", "edge_daemon"],
         stdin=subprocess.PIPE,

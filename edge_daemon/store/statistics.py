@@ -1,0 +1,65 @@
+"""Numbers about the store for health, `doctor` and support bundles; never a name or an id.
+
+Standard library only, read-only connections.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from edge_daemon.store.reader import connect, rows, value
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+
+def set_aside(data_dir: Path) -> int:
+    """Count the captures in quarantine.
+
+    Raises
+    ------
+    Fatal, Retryable
+        As `reader.connect`.
+    """
+    with closing(connect(data_dir)) as db:
+        return int(value(db, "SELECT count(*) FROM captures WHERE state = 'quarantined'"))
+
+
+def newest_trusted(data_dir: Path) -> str | None:
+    """Wall time of the newest capture that came while the clock was synchronised, or None.
+
+    Raises
+    ------
+    Fatal, Retryable
+        As `reader.connect`.
+    """
+    query = (
+        "SELECT received_wall FROM captures WHERE received_clock = 'synchronised'"
+        " ORDER BY id DESC LIMIT 1"
+    )
+    with closing(connect(data_dir)) as db:
+        found = rows(db, query)
+    return str(found[0]["received_wall"]) if found else None
+
+
+def table_counts(db: sqlite3.Connection) -> dict[str, int]:
+    """Count the rows of every table."""
+    names = rows(db, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+    # The names are the database's own; quoting keeps even a foreign one from being a statement.
+    quoted = {row["name"]: str(row["name"]).replace('"', '""') for row in names}
+    return {
+        name: int(value(db, f'SELECT count(*) FROM "{safe}"'))  # noqa: S608 - see above
+        for name, safe in quoted.items()
+    }
+
+
+def reasons(db: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Count quarantined captures and refusals by code; no message: those hold file names."""
+    return rows(
+        db,
+        "SELECT 'quarantined' AS kind, reason_code AS code, count(*) AS captures FROM captures"
+        " WHERE state = 'quarantined' GROUP BY reason_code"
+        " UNION ALL SELECT 'refused', code, sum(times) FROM refusals GROUP BY code",
+    )
