@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon import __version__
@@ -19,13 +18,12 @@ from edge_daemon.log import Event, EventLog
 from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.sources.folder import FolderSource, Handlers
 from edge_daemon.sources.intake import LineHandlers
+from edge_daemon.stopping import StopRequest
 from edge_daemon.store.writer import Store
 from edge_daemon.systemd_notify import Notifier
 from edge_daemon.tasks import Plan, WorkerLimits
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from edge_daemon.clock import Clock
     from edge_daemon.config import Settings
     from edge_daemon.lines import AnySource
@@ -59,7 +57,7 @@ def run_service(settings: Settings, clock: Clock) -> int:
         The data folder cannot be used now.
     """
     log = EventLog(settings.log.level)
-    stop = _Stop(log)
+    stop = StopRequest(signal.SIGTERM, signal.SIGINT)
     log.emit(
         Event.SERVICE_STARTED,
         version=__version__,
@@ -69,7 +67,7 @@ def run_service(settings: Settings, clock: Clock) -> int:
     )
     try:
         with Store.open(settings.box.data_dir, clock) as store:
-            _Service(settings, store, clock, log).run(stop.requested)
+            _Service(settings, store, clock, log).run(stop)
     except (Fatal, Retryable) as error:
         log.emit(
             Event.SERVICE_FAILED,
@@ -87,21 +85,6 @@ def plan_for(settings: Settings) -> Plan:
         model_dirs=(models_dir(), *settings.models.extra_dirs),
         max_bytes=settings.limits.max_file_mb << 20,
     )
-
-
-class _Stop:
-    """Turns SIGTERM and SIGINT into a request to stop."""
-
-    def __init__(self, log: EventLog) -> None:
-        self.requested = threading.Event()
-        self._log = log
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, _: FrameType | None) -> None:
-        if not self.requested.is_set():
-            self._log.emit(Event.SERVICE_STOPPING, signal=signal.Signals(number).name)
-            self.requested.set()
 
 
 class _Service:
@@ -156,7 +139,7 @@ class _Service:
             for source in self._settings.source
         ]
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: StopRequest) -> None:
         """Start everything, beat until asked to stop, then stop everything."""
         resumed = len(self._store.pending())
         self._pipeline.start()
@@ -173,6 +156,8 @@ class _Service:
                 if stop.wait(beat):
                     return
         finally:
+            if stop.signal is not None:
+                self._log.emit(Event.SERVICE_STOPPING, signal=stop.signal.name)
             self._notifier.send("STOPPING=1")
             self._shut_down()
 

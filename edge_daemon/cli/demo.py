@@ -19,6 +19,7 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import options, output, report
+from edge_daemon.stopping import StopRequest
 
 if TYPE_CHECKING:
     import sqlite3
@@ -100,12 +101,14 @@ def demo(
     folder = _clinic(data_dir)
     show = _Show(as_json=as_json)
     show.begin(folder, total)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    with contextlib.suppress(*[KeyboardInterrupt] * endless), _service(folder) as service:
+    # Ctrl-C as an exception could come anywhere, also where its traceback is only printed.
+    stop = StopRequest(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with _service(folder) as service:
         analyzer = Analyzer(folder / _EXPORT, events)
-        for record in play(folder, service, analyzer, total, pause):
+        for record in play(folder, service, analyzer, total, pause, stop):
             show.result(record)
+    if stop.signal is not None and not endless:
+        raise click.Abort
     show.end(folder)
 
 
@@ -181,8 +184,9 @@ def play(
     analyzer: Analyzer,
     total: int | None,
     pause: float,
+    stop: StopRequest,
 ) -> Iterator[Record]:
-    """Let the analyzer run and yield each result as the service has stored it.
+    """Let the analyzer run and yield each result as the service has stored it, until stopped.
 
     Raises
     ------
@@ -204,8 +208,8 @@ def play(
             yield record
         if service.poll() is not None or now - last > _PATIENCE_S or _latest(folder)[1] > aside:
             raise _stuck(folder, service)
-        if last != now:
-            time.sleep(_POLL_S)
+        if stop.wait(0.0 if last == now else _POLL_S):
+            return
 
 
 @contextlib.contextmanager
