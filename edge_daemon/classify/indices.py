@@ -50,6 +50,31 @@ _RED: Final = ("HCT", "HGB", "MCV", "MCH", "MCHC", "RDW")
 _PLATELETS: Final = ("MPV", "PDW", "PCT")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Volumes:
+    """Volumes of the single cells of a population, as far as they can be had.
+
+    Attributes
+    ----------
+    events
+        intp ``(cells,)``: which events of the run; those off the grid of the calibration and
+        those with a saturated height are left out.
+    fl
+        float32 ``(cells,)``.
+    refused
+        Code of the flag that says why the population has no volumes; then both are empty.
+    """
+
+    events: NDArray[np.intp]
+    fl: Singles
+    refused: str | None = None
+
+    @classmethod
+    def none(cls, refused: str) -> Volumes:
+        """Make the answer for a population without volumes."""
+        return cls(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.float32), refused)
+
+
 @dataclass(frozen=True, slots=True)
 class Indices:
     """Calculated values of one run.
@@ -60,10 +85,17 @@ class Indices:
         HCT, HGB, MCV, MCH, MCHC, RDW, MPV, PDW, PCT, in this order; all ``calculated``.
     flags
         Those that the measurements name and that were not raised before.
+    red_cells, platelets
+        What the values were calculated from.
     """
 
     measurements: tuple[Measurement, ...]
     flags: tuple[Flag, ...]
+    red_cells: Volumes
+    platelets: Volumes
+
+
+_Part = tuple[tuple[Measurement, ...], tuple[Flag, ...], Volumes]
 
 
 def cell_indices(batch: CellBatch, calls: CellCalls, counted: Sequence[Measurement]) -> Indices:
@@ -90,80 +122,92 @@ def cell_indices(batch: CellBatch, calls: CellCalls, counted: Sequence[Measureme
             "indices, haematocrit and haemoglobin are not reported",
             "take these values from the analyzer's own report",
         )
-        return Indices(tuple(_absent(code, (flag.code,)) for code in _UNITS), (flag,))
+        none = Volumes.none(flag.code)
+        return Indices(tuple(_absent(code, (flag.code,)) for code in _UNITS), (flag,), none, none)
     count = {m.code: m for m in counted}
-    red, red_flags = _red_cells(batch, batch.calibration, calls, count["RBC"])
+    red, red_flags, red_volumes = _red_cells(batch, batch.calibration, calls, count["RBC"])
     wrong_optics = tuple(flag.code for flag in red_flags if flag.severity == "invalid")
     if wrong_optics:
         platelets = tuple(_absent(code, wrong_optics) for code in _PLATELETS)
-        return Indices(red + platelets, red_flags)
-    platelets, platelet_flags = _platelets(batch, batch.calibration, calls, count["PLT"])
-    return Indices(red + platelets, red_flags + platelet_flags)
+        return Indices(red + platelets, red_flags, red_volumes, Volumes.none(wrong_optics[0]))
+    platelets, platelet_flags, volumes = _platelets(batch, batch.calibration, calls, count["PLT"])
+    return Indices(red + platelets, red_flags + platelet_flags, red_volumes, volumes)
 
 
 def _red_cells(
     batch: CellBatch, calibration: OpticalCalibration, calls: CellCalls, rbc: Measurement
-) -> tuple[tuple[Measurement, ...], tuple[Flag, ...]]:
+) -> _Part:
     called = (calls.codes == _PURE) | (calls.codes == _RETIC)
-    heights = _heights(batch, called)
+    events, heights = _heights(batch, called)
     cells = invert(calibration).red_cells(heights[LA], heights[HA])
     inside = np.isfinite(cells.volume_fl)
     number = int(called.sum())
-    refused = _refusal("red_cells", number, int(inside.sum()), MIN_RED_CELLS)
+    cells = cells.take(inside)
+    volumes = Volumes(events[inside], cells.volume_fl)
+    refused = _refusal("red_cells", number, len(volumes.fl), MIN_RED_CELLS)
     if refused is not None:
-        return _refused(_RED, refused)
-    found = red_population(calibration, heights[:, inside], cells.take(inside))
+        return _refused(_RED, refused, volumes)
+    found = red_population(calibration, heights[:, inside], cells)
     if found is None:
-        return _refused(_RED, _off_grid("red_cells", number, number))
+        return _refused(_RED, _off_grid("red_cells", number, number), volumes)
     flags = _extinction_flags(found.extinction)
     own = tuple(flag.code for flag in flags)
     if any(flag.severity == "invalid" for flag in flags):
-        return tuple(_absent(code, own) for code in _RED), flags
+        return tuple(_absent(code, own) for code in _RED), flags, Volumes.none(own[0])
     derived = (*own, *rbc.flags)
     return (
-        _product("HCT", rbc, found.volume_fl, 0.1, derived),
-        _product("HGB", rbc, found.hb_pg, 0.1, derived),
-        _measurement("MCV", found.volume_fl, own),
-        _measurement("MCH", found.hb_pg, own),
-        _measurement("MCHC", found.hc_g_dl, own),
-        _measurement("RDW", found.volume_cv, own, 100.0),
-    ), flags
+        (
+            _product("HCT", rbc, found.volume_fl, 0.1, derived),
+            _product("HGB", rbc, found.hb_pg, 0.1, derived),
+            _measurement("MCV", found.volume_fl, own),
+            _measurement("MCH", found.hb_pg, own),
+            _measurement("MCHC", found.hc_g_dl, own),
+            _measurement("RDW", found.volume_cv, own, 100.0),
+        ),
+        flags,
+        volumes,
+    )
 
 
 def _platelets(
     batch: CellBatch, calibration: OpticalCalibration, calls: CellCalls, plt: Measurement
-) -> tuple[tuple[Measurement, ...], tuple[Flag, ...]]:
+) -> _Part:
     called = calls.codes == _PLATELET
-    heights = _heights(batch, called)
+    events, heights = _heights(batch, called)
     volume = invert(calibration).platelet_volumes(heights[LA], calibration.platelet_index_step)
     inside = np.isfinite(volume)
     number = int(called.sum())
-    refused = _refusal("platelets", number, int(inside.sum()), MIN_PLATELETS)
+    volumes = Volumes(events[inside], volume[inside])
+    refused = _refusal("platelets", number, len(volumes.fl), MIN_PLATELETS)
     if refused is not None:
-        return _refused(_PLATELETS, refused)
-    found = platelet_population(calibration, heights[:, inside], volume[inside])
+        return _refused(_PLATELETS, refused, volumes)
+    found = platelet_population(calibration, heights[:, inside], volumes.fl)
     if found is None:
-        return _refused(_PLATELETS, _off_grid("platelets", number, number))
+        return _refused(_PLATELETS, _off_grid("platelets", number, number), volumes)
     flags = _mid_angle_flags(found.mid_angle)
     own = tuple(flag.code for flag in flags)
     # Particles wrongly among the platelets, or missing, differ from them by about their volume.
     miscalled = max(0.0, _relative_variance(plt) - 1.0 / len(volume))
     mean = found.volume_fl.doubted(miscalled)
     return (
-        _measurement("MPV", mean, own),
-        _measurement("PDW", found.width_fl.doubted(miscalled), own),
-        _product("PCT", plt, mean, 1e-4, (*own, *plt.flags)),
-    ), flags
+        (
+            _measurement("MPV", mean, own),
+            _measurement("PDW", found.width_fl.doubted(miscalled), own),
+            _product("PCT", plt, mean, 1e-4, (*own, *plt.flags)),
+        ),
+        flags,
+        volumes,
+    )
 
 
-def _heights(batch: CellBatch, called: NDArray[np.bool_]) -> Singles:
-    """LA, HA and EXT heights ``(3, cells)`` of the called events whose heights were measured."""
+def _heights(batch: CellBatch, called: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Singles]:
+    """Find the called events with measured heights; their LA, HA, EXT heights ``(3, cells)``."""
     columns = [batch.channels.index(f"{detector}.H") for detector in ("LA", "HA", "EXT")]
     measured = called.copy()
     for column in columns:
         measured &= ~batch.saturated[:, column]
     events = np.flatnonzero(measured)
-    return np.stack([batch.signals[:, column].take(events) for column in columns])
+    return events, np.stack([batch.signals[:, column].take(events) for column in columns])
 
 
 def _refusal(what: str, called: int, inside: int, fewest: int) -> Flag | None:
@@ -189,10 +233,10 @@ def _off_grid(what: str, off: int, called: int) -> Flag:
     )
 
 
-def _refused(
-    codes: tuple[str, ...], flag: Flag
-) -> tuple[tuple[Measurement, ...], tuple[Flag, ...]]:
-    return tuple(_absent(code, (flag.code,)) for code in codes), (flag,)
+def _refused(codes: tuple[str, ...], flag: Flag, volumes: Volumes) -> _Part:
+    """Report no index; of few cells the volumes are still known, of a part of them they mislead."""
+    known = volumes if flag.severity == "info" else Volumes.none(flag.code)
+    return tuple(_absent(code, (flag.code,)) for code in codes), (flag,), known
 
 
 def _extinction_flags(check: Check) -> tuple[Flag, ...]:

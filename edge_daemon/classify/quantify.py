@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edge_daemon.classify.bundle import Bundle
+    from edge_daemon.classify.indices import Volumes
     from edge_daemon.classify.manifest import Manifest
     from edge_daemon.classify.tally import Tally
     from edge_daemon.records import CellBatch, CellCalls, Flag
@@ -56,11 +57,15 @@ class Quantified:
         RBC, PLT, RETIC, RETIC%, CLUMP%, then the cell indices (`indices.cell_indices`).
     flags
         Conditions the technician should know of.
+    red_cells, platelets
+        Volumes of single cells, for histograms.
     """
 
     counts: Mapping[str, int]
     measurements: tuple[Measurement, ...]
     flags: tuple[Flag, ...]
+    red_cells: Volumes
+    platelets: Volumes
 
 
 def quantify(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> Quantified:
@@ -101,6 +106,8 @@ def quantify(batch: CellBatch, calls: CellCalls, bundle: Bundle) -> Quantified:
         counts=counts,
         measurements=counted + indices.measurements,
         flags=tuple(flag for flag, _ in raised) + indices.flags,
+        red_cells=indices.red_cells,
+        platelets=indices.platelets,
     )
 
 
