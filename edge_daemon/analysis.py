@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_daemon.classify.bundle import BundleShelf
+from edge_daemon.classify.pictures import draw
 from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import Classifier
 from edge_daemon.decode import decode, decode_raw
@@ -118,12 +119,14 @@ class Analyst:
         bundle = self._shelf.for_profile(profile.id, batch.sample.species)
         calls = self._classifier(bundle).classify(batch)
         result = quantify(batch, calls, bundle)
+        drawn = draw(batch, calls, result.red_cells, result.platelets, profile.scales)
         yield Classified(
             model=bundle.id,
             model_sha256=bundle.manifest_sha256,
             counts=dict(result.counts),
             measurements=result.measurements,
             flags=result.flags,
+            pictures=drawn.encode(),
             elapsed_s=time.process_time() - started,
         )
 

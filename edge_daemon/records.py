@@ -105,6 +105,23 @@ class SampleInfo:
     simulated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelScale:
+    """What a profile says of the size of one canonical signal.
+
+    Attributes
+    ----------
+    unit
+        Of the signal.
+    median_min, median_max
+        Where the median of a run may lie; None where the profile does not say.
+    """
+
+    unit: str
+    median_min: float | None = None
+    median_max: float | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class OpticalCalibration:
     """What an instrument's scatter heights say about the size and content of a cell.
@@ -286,6 +303,8 @@ class Classified:
         Events per class; keys are exactly `CELL_CLASSES`.
     elapsed_s
         CPU seconds spent in decode and classify.
+    pictures
+        Scattergrams and histograms as `store.pictures` reads them; empty for none.
     """
 
     model: str
@@ -294,6 +313,7 @@ class Classified:
     measurements: tuple[Measurement, ...]
     flags: tuple[Flag, ...]
     elapsed_s: float = field(default=0.0, compare=False)
+    pictures: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

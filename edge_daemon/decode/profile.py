@@ -31,6 +31,7 @@ from edge_daemon.decode.schema import (
 from edge_daemon.decode.section import Section
 from edge_daemon.decode.toml_lines import KeyPath, Problem, key_lines, located
 from edge_daemon.errors import EdgeError
+from edge_daemon.records import ChannelScale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +121,17 @@ class Profile(Identity):
     def channels(self) -> tuple[str, ...]:
         """Canonical names, one per column of the decoded signals."""
         return tuple(channel.canonical for channel in self.channel)
+
+    @property
+    def scales(self) -> dict[str, ChannelScale]:
+        """Unit and usual size of each canonical signal."""
+        usual = self.plausibility.channels
+        return {
+            channel.canonical: ChannelScale(channel.unit)
+            if (known := usual.get(channel.canonical)) is None
+            else ChannelScale(channel.unit, known.median_min, known.median_max)
+            for channel in self.channel
+        }
 
     @property
     def firmware_keywords(self) -> tuple[str, ...]:

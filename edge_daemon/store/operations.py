@@ -18,6 +18,7 @@ from edge_daemon.store.documents import (
     report_document,
     result_document,
 )
+from edge_daemon.store.pictures import picture_digest
 from edge_daemon.store.rows import (
     decoding_row,
     flag_rows,
@@ -33,6 +34,7 @@ from edge_daemon.store.schema import (
     flags,
     measurements,
     outbox,
+    pictures,
     report_sightings,
     reported_histograms,
     reported_values,
@@ -154,7 +156,7 @@ def insert_run(
     step: Classified,
     stamp: Stamp,
 ) -> int:
-    """Insert the run, its measurements and flags, and its outbox row."""
+    """Insert the run, its measurements, flags and pictures, and its outbox row."""
     last = select(func.max(runs.c.number)).where(runs.c.capture_id == capture["id"])
     row["number"] = (db.execute(last).scalar_one() or 0) + 1
     row["decoding_id"] = decoding["id"]
@@ -167,6 +169,9 @@ def insert_run(
     for table, parts in ((measurements, values), (flags, remarks)):
         if parts:
             db.execute(insert(table), [{"run_id": run_id, **part} for part in parts])
+    if step.pictures:
+        mark = picture_digest(row["digest"], step.pictures)
+        db.execute(insert(pictures).values(run_id=run_id, body=step.pictures, digest=mark))
     _send(db, "run", run_id, row, document, created)
     return run_id
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -225,6 +226,16 @@ flags = Table(
     sqlite_with_rowid=False,
 )
 Index("flags_by_code", flags.c.code, flags.c.run_id)
+
+pictures = Table(
+    "pictures",
+    metadata,
+    _run(primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("digest", Text, nullable=False),
+    sqlite_strict=True,
+)
+"""Scattergrams and histograms of a run; `store.pictures` says what the bytes mean."""
 
 reports = Table(
     "reports",

@@ -26,6 +26,7 @@ def test_every_part_does_all_of_its_work():
         "table",
         "canonical",
         "records",
+        "pictures",
         "report",
         "astm",
         "mllp",

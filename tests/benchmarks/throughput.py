@@ -1,7 +1,7 @@
-"""How fast captures are decoded and byte streams framed, on one core.
+"""How fast captures are decoded, pictures drawn and byte streams framed, on one core.
 
 ``python tests/benchmarks/throughput.py [--events N] [--rounds N] [--json]`` prints one row for
-each codec and framing. Inputs are generated, the same every time; a figure is the best of the
+each part. Inputs are generated, the same every time; a figure is the best of the
 rounds, in CPU time of all threads together, because the machine may be busy.
 """
 
@@ -18,13 +18,17 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from edge_daemon.classify.bundle import BundleShelf
+from edge_daemon.classify.pictures import draw
+from edge_daemon.classify.quantify import quantify
+from edge_daemon.classify.runtime import Classifier
 from edge_daemon.decode import decode
 from edge_daemon.decode.codecs import CODECS
 from edge_daemon.decode.kit import read_sample
 from edge_daemon.decode.limits import Limits
 from edge_daemon.decode.profile import load_profile
 from edge_daemon.decode.report import read_reports
-from edge_daemon.resources import profiles_dir
+from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.simulator import wire
 from edge_daemon.simulator.cohort import sample
 from edge_daemon.simulator.fcs_writer import FcsColumn, write_fcs
@@ -159,6 +163,22 @@ def canonical(events: int) -> Case:
     )
 
 
+def pictures(events: int) -> Case:
+    """Scattergrams and histograms of a run that is called and counted."""
+    capture = sample(0, firmware="1.0", events=min(events, 50_000), seed=1, species=("dog",))
+    profile = load_profile(profiles_dir() / "sim_optical4" / "1.0.toml")
+    batch = decode(capture.data, profile, limits=LIMITS)
+    bundle = BundleShelf.load((models_dir(),)).for_profile(profile.id, "dog")
+    calls = Classifier(bundle).classify(batch)
+    found = quantify(batch, calls, bundle)
+
+    def run() -> int:
+        drawn = draw(batch, calls, found.red_cells, found.platelets, profile.scales)
+        return batch.events if drawn.encode() else 0
+
+    return Case("draw pictures", len(capture.data), "events", run)
+
+
 def reports(profile_id: str, count: int) -> Case:
     path = profiles_dir() / f"{profile_id}.toml"
     profile, data = load_profile(path), read_sample(path).data
@@ -196,7 +216,7 @@ def framings(messages: int) -> Iterator[Case]:
 
 def cases(events: int) -> Iterator[Case]:
     """Everything that is measured; messages are a thousandth of the events, and one at least."""
-    for make in (fcs, canonical, table, decimals, records, pulses):
+    for make in (fcs, canonical, table, decimals, records, pulses, pictures):
         yield make(events)
     few = max(1, events // 1000)
     yield reports("sysmex_xn550/00-24", few)

@@ -18,10 +18,11 @@ from edge_daemon.store.migrate import MIGRATIONS, migrate
 from edge_daemon.store.schema import metadata
 from edge_daemon.store.writer import Store
 
-NEXT = """
+LATER = f"{int(layout.REVISION) + 1:04d}"
+NEXT = f"""
 from alembic import op
-revision = "0003"
-down_revision = "0002"
+revision = "{LATER}"
+down_revision = "{layout.REVISION}"
 def upgrade():
     op.execute("ALTER TABLE captures ADD COLUMN colour TEXT")
     op.execute("UPDATE captures SET colour = 'red'")
@@ -69,7 +70,7 @@ def later(tmp_path):
     """Migrations of a later release."""
     scripts = tmp_path / "later"
     shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0003_next.py").write_text(NEXT)
+    (scripts / "versions" / f"{LATER}_next.py").write_text(NEXT)
     return scripts
 
 
@@ -86,7 +87,8 @@ def filled(store, analyse, data_dir):
 def first_release(filled, tmp_path):
     """A data directory as schema 0001 left it, with ten results of each of these sample ids."""
     scripts = tmp_path / "first"
-    shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
+    newer = [file.name for file in (MIGRATIONS / "versions").glob("0*") if file.name >= "0002"]
+    shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__", *newer))
     old = tmp_path / "old"
     old.mkdir()
     migrate(old, migrations=scripts, revision="0001")
@@ -194,7 +196,7 @@ def test_killed_before_any_statement_an_upgrade_leaves_the_old_rows_and_schema(
     tmp_path, filled, later
 ):
     old = schema_of(layout.database_path(filled))
-    outcomes = sweep(filled, later, "0003", tmp_path / "work")
+    outcomes = sweep(filled, later, LATER, tmp_path / "work")
     assert len(outcomes) > 5
     assert outcomes[-1][1] == "whole"
     assert schema_of(layout.database_path(tmp_path / "work" / outcomes[-1][0])) != old
@@ -206,7 +208,7 @@ def test_killed_before_any_statement_an_upgrade_leaves_the_old_rows_and_schema(
 
 
 def test_an_upgrade_keeps_the_rows_and_a_whole_backup(filled, later):
-    migrate(filled, migrations=later, revision="0003")
+    migrate(filled, migrations=later, revision=LATER)
     with closing(sqlite3.connect(layout.database_path(filled))) as db:
         assert db.execute("SELECT DISTINCT colour FROM captures").fetchall() == [("red",)]
         assert db.execute("SELECT count(*) FROM runs").fetchone() == (10,)
@@ -214,7 +216,9 @@ def test_an_upgrade_keeps_the_rows_and_a_whole_backup(filled, later):
     with closing(sqlite3.connect(backup)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("SELECT count(*) FROM runs").fetchone() == (10,)
-        assert db.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+        assert db.execute("SELECT version_num FROM alembic_version").fetchone() == (
+            layout.REVISION,
+        )
 
 
 def test_a_new_database_needs_no_backup(data_dir):
@@ -227,15 +231,15 @@ def test_a_failed_backup_stops_the_upgrade(filled, later):
     old = schema_of(layout.database_path(filled))
     (filled / layout.BACKUPS_NAME).write_text("in the way")
     with pytest.raises(Retryable, match="backup"):
-        migrate(filled, migrations=later, revision="0003")
+        migrate(filled, migrations=later, revision=LATER)
     assert schema_of(layout.database_path(filled)) == old
 
 
 def test_a_newer_schema_is_refused_and_not_touched(filled, later, clock):
-    migrate(filled, migrations=later, revision="0003")
+    migrate(filled, migrations=later, revision=LATER)
     newer = layout.database_path(filled).read_bytes()
     for opening in (lambda: Store.open(filled, clock), lambda: queries.connect(filled)):
-        with pytest.raises(Fatal, match="0003 is newer than 0002") as caught:
+        with pytest.raises(Fatal, match=f"{LATER} is newer than {layout.REVISION}") as caught:
             opening()
         assert "upgrade the software" in caught.value.action
     assert layout.database_path(filled).read_bytes() == newer
@@ -245,7 +249,7 @@ def test_a_reader_refuses_an_older_schema(filled):
     with closing(sqlite3.connect(layout.database_path(filled))) as db:
         db.execute("UPDATE alembic_version SET version_num = '0000'")
         db.commit()
-    with pytest.raises(Fatal, match="0000 is older than 0002") as caught:
+    with pytest.raises(Fatal, match=f"0000 is older than {layout.REVISION}") as caught:
         queries.connect(filled)
     assert caught.value.exit_code == EXIT_FAILED
 
