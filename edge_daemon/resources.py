@@ -22,6 +22,11 @@ def models_dir() -> Path:
     return _PACKAGE / "models"
 
 
+def reference_pictures_dir() -> Path:
+    """Directory of the pictures of healthy animals."""
+    return _PACKAGE / "reference_pictures"
+
+
 def docs_dir() -> Path:
     """Directory of the documentation the box serves offline."""
     return _PACKAGE / "docs"
