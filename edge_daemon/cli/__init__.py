@@ -24,6 +24,7 @@ SECTIONS = {
         "run": Entry("operate:run", "Run the service."),
         "process": Entry("operate:process", "Analyse files or folders once."),
         "status": Entry("status:status", "Say whether the box is well."),
+        "doctor": Entry("doctor:doctor", "Look at the whole box and say how to mend it."),
         "config": Entry("operate:config", "Write, check or describe the configuration."),
         "completion": Entry("operate:completion", "Print a shell completion script."),
     },

@@ -32,17 +32,7 @@ _config_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    "config_file",
-    type=_config_file,
-    envvar=options.CONFIG_VARIABLE,
-    default=options.DEFAULT_CONFIG,
-    show_default=True,
-    show_envvar=True,
-    help="Configuration file.",
-)
+@options.config_option
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),

@@ -97,6 +97,21 @@ def data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-c``/``--config``; the command receives `config_file`, which need not exist."""
+    return click.option(
+        "-c",
+        "--config",
+        "config_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar=CONFIG_VARIABLE,
+        default=DEFAULT_CONFIG,
+        show_default=True,
+        show_envvar=True,
+        help="Configuration file.",
+    )(command)
+
+
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Write JSON.")(command)

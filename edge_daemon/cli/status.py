@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge_daemon.cli.output import Record
     from edge_daemon.conditions import Finding
 
-_SERVICE_STATUS: Final = "run/status.json"
+STATUS_FILE: Final = "run/status.json"
 _LEAST_FREE_MB: Final = 200  # `limits.min_free_mb` unless configured; only the service knows
 _MARKS: Final = {"error": ("Problem", "red"), "warning": ("Problem", "yellow")}
 
@@ -76,7 +76,7 @@ def holder(data_dir: Path) -> int | None:
 def _told(data_dir: Path) -> Record:
     """Read what the running service says of itself; `process` says nothing."""
     try:
-        told: Record = json.loads((data_dir / _SERVICE_STATUS).read_text(encoding="utf-8"))
+        told: Record = json.loads((data_dir / STATUS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return told

@@ -1,0 +1,236 @@
+"""What `doctor` reads of the box. Plain data; nothing here decides anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration file; `problems` are its mistakes, None where there is no file."""
+
+    path: str
+    problems: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The data folder.
+
+    Attributes
+    ----------
+    exists
+        Whether it is there and a folder.
+    owner, mode
+        Name of the owner, permission bits.
+    user
+        Who was asked whether it can be used: the service's own user where it exists, else
+        whoever runs `doctor`.
+    usable
+        Whether that user may read and write in it.
+    """
+
+    path: str
+    exists: bool = False
+    owner: str = ""
+    mode: int = 0
+    user: str = ""
+    usable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room on the disk; `needed_mb` is the least with which captures are taken."""
+
+    free_mb: int
+    needed_mb: int
+    free_files: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """File system of the data folder: type, options, and where it is mounted."""
+
+    kind: str
+    options: frozenset[str]
+    point: str
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The database; `trouble` is why it cannot be opened, `damage` what `quick_check` found."""
+
+    exists: bool
+    trouble: str = ""
+    damage: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup; `trouble` is why it cannot be restored."""
+
+    name: str
+    age_h: float
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wear:
+    """A card that reports its wear: tenths of its life used, and whether its reserve is low."""
+
+    device: str
+    used_tenths: int
+    reserve: Literal["unknown", "normal", "warning", "urgent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """A board that reports its supply: the firmware's bits, and the temperature in °C."""
+
+    throttled: int | None
+    celsius: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """The clock: the kernel's word on it, and whether a battery-backed clock is fitted."""
+
+    state: Literal["synchronised", "unsynchronised", "unknown"]
+    battery_clock: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """Export folder of an analyzer."""
+
+    name: str
+    path: str
+    exists: bool
+    user: str
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SerialSource:
+    """Serial port of an analyzer; `lasting` is the name that stays, where it is another one."""
+
+    name: str
+    port: str
+    user: str
+    exists: bool = False
+    is_port: bool = False
+    lasting: str | None = None
+    usable: bool = False
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSource:
+    """Network address of an analyzer; `trouble` is why it cannot be used."""
+
+    name: str
+    address: str
+    listening: bool
+    trouble: str
+
+
+Source = FolderSource | SerialSource | NetworkSource
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a process of its own found with profiles and models.
+
+    Attributes
+    ----------
+    ended
+        How the process ended, where not well: "by SIGILL", "with exit status 1", "after 120 s".
+    profiles
+        Profiles that load.
+    broken_profiles
+        Why the others do not.
+    bundles
+        Bundles that proved right on this processor.
+    broken_bundles
+        Why the others did not.
+    runtime, locked
+        Version of onnxruntime, and the one that the golden vectors were made with.
+    telemetry_off
+        Whether the runtime's telemetry is switched off.
+    """
+
+    ended: str = ""
+    profiles: int = 0
+    broken_profiles: tuple[str, ...] = ()
+    bundles: tuple[str, ...] = ()
+    broken_bundles: tuple[str, ...] = ()
+    runtime: str = ""
+    locked: str = ""
+    telemetry_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of the box, MB, and how many workers are configured."""
+
+    total_mb: int
+    available_mb: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The running service.
+
+    Attributes
+    ----------
+    pid
+        Process that holds the data folder, or None.
+    conditions
+        Warnings and errors it reports now, in words.
+    systemd
+        Whether systemd manages this machine.
+    loaded
+        Whether the unit is installed.
+    active, result
+        systemd's words, e.g. ``active``, ``failed`` and ``exit-code``.
+    restarts
+        How often systemd had to start it again.
+    enabled
+        Whether it starts with the box.
+    private_network, private_devices, private_tmp
+        Whether the unit keeps these from it.
+    """
+
+    pid: int | None = None
+    conditions: tuple[str, ...] = ()
+    systemd: bool = False
+    loaded: bool = False
+    active: str = ""
+    result: str = ""
+    restarts: int = 0
+    enabled: bool = False
+    private_network: bool = False
+    private_devices: bool = False
+    private_tmp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything; None where this machine has no such thing, or it cannot be read."""
+
+    config: Config
+    folder: Folder
+    space: Space | None
+    mount: Mount | None
+    sqlite_version: str
+    database: Database
+    backups: tuple[Backup, ...]
+    wear: tuple[Wear, ...]
+    power: Power
+    time: Time
+    sources: tuple[Source, ...]
+    probe: Probe
+    memory: Memory | None
+    service: Service
