@@ -1,4 +1,4 @@
-"""The whole path without an analyzer: a simulated one drops files, the real service works."""
+"""The whole path without an analyzer: simulated ones export and send, the real service works."""
 
 from __future__ import annotations
 
@@ -19,20 +19,26 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import options, output, report
+from edge_daemon.cli.demo_analyzers import (
+    EXPORT,
+    PORT,
+    SERIAL_SOURCE,
+    SOURCES,
+    FolderAnalyzer,
+    SerialAnalyzer,
+)
 from edge_daemon.stopping import StopRequest
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from edge_daemon.cli.output import Record
 
-ANIMALS: Final = ("dog", "cat", "horse")
 _COHORT: Final = 6
 _PATIENCE_S: Final = 120.0
 _POLL_S: Final = 0.1
 _STOP_S: Final = 20.0
-_EXPORT: Final = "export"
 _CONFIG: Final = "demo.toml"
 _LOG: Final = "service.log"
 # prctl(PR_SET_PDEATHSIG): the service must not outlive a demo that was killed.
@@ -40,18 +46,13 @@ _CHILD: Final = (
     "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
     "from edge_daemon.cli import main; main()"
 )
-_SETTINGS: Final = """\
+_SETTINGS: Final = f"""\
 # Clinic of `edge-daemon demo`: every value in it is SIMULATED.
 [box]
 name = "demo"
 data_dir = "."
 
-[[source]]
-name = "simulated-analyzer"
-path = "export"
-settle_s = 0.2
-rescan_s = 2
-
+{SOURCES}
 [log]
 level = "warning"
 """
@@ -91,9 +92,10 @@ def demo(
 ) -> None:
     """Try everything without an analyzer.
 
-    A simulated analyzer exports runs of simulated dogs, cats and horses into a folder; the real
-    service takes them in; each result is shown as it appears. In a terminal it goes on until
-    Ctrl-C. Every value is marked SIMULATED for ever and is never sent as clinical.
+    Two simulated analyzers run the blood of simulated dogs, cats and horses: one exports files
+    into a folder, one sends its runs on a serial line. The real service takes them in; each
+    result is shown as it appears. In a terminal it goes on until Ctrl-C. Every value is marked
+    SIMULATED for ever and is never sent as clinical.
     """
     endless = sys.stdout.isatty() and not (samples or once or as_json)
     total = None if endless else samples or _COHORT
@@ -103,9 +105,8 @@ def demo(
     show.begin(folder, total)
     # Ctrl-C as an exception could come anywhere, also where its traceback is only printed.
     stop = StopRequest(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    with _service(folder) as service:
-        analyzer = Analyzer(folder / _EXPORT, events)
-        for record in play(folder, service, analyzer, total, pause, stop):
+    with _service(folder) as service, _analyzers(folder, events) as turns:
+        for record in play(folder, service, turns, total, pause, stop):
             show.result(record)
     if stop.signal is not None and not endless:
         raise click.Abort
@@ -123,7 +124,7 @@ def _clinic(data_dir: Path | None) -> Path:
                 f"{folder}: not empty, and not of an earlier demo",
                 action="Give a new folder: simulated results do not belong among a clinic's.",
             )
-    (folder / _EXPORT).mkdir(parents=True, exist_ok=True)
+    (folder / EXPORT).mkdir(parents=True, exist_ok=True)
     (folder / _CONFIG).write_text(_SETTINGS, encoding="utf-8")
     return folder
 
@@ -150,43 +151,22 @@ def _service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         log.close()
 
 
-class Analyzer:
-    """A simulated analyzer that exports one run after the other.
-
-    Parameters
-    ----------
-    export
-        Its export folder; runs that are there already are not made again.
-    events
-        Cells in each run.
-    """
-
-    def __init__(self, export: Path, events: int) -> None:
-        self._export = export
-        self._events = events
-        self._numbers = itertools.count(sum(1 for _ in export.glob("*.fcs")))
-
-    def run(self) -> None:
-        """Measure the next animal and export its file, complete at once."""
-        from edge_daemon.simulator.cohort import sample
-
-        index = next(self._numbers)
-        animal = ANIMALS[index % len(ANIMALS)]
-        acquired = sample(index, events=self._events, seed=1, species=(animal,))
-        part = self._export / f".{acquired.name}.part"
-        part.write_bytes(acquired.data)
-        part.replace(self._export / acquired.name)
+@contextlib.contextmanager
+def _analyzers(folder: Path, events: int) -> Iterator[Iterator[Callable[[], bool]]]:
+    """Set up both analyzers; yields whose turn it is, one after the other."""
+    with contextlib.closing(SerialAnalyzer(folder, events, _sent(folder))) as serial:
+        yield itertools.cycle([FolderAnalyzer(folder, events).run, serial.run])
 
 
 def play(
     folder: Path,
     service: subprocess.Popen[bytes],
-    analyzer: Analyzer,
+    turns: Iterator[Callable[[], bool]],
     total: int | None,
     pause: float,
     stop: StopRequest,
 ) -> Iterator[Record]:
-    """Let the analyzer run and yield each result as the service has stored it, until stopped.
+    """Let the analyzers run in turns until stopped; yield each result once it is stored.
 
     Raises
     ------
@@ -194,14 +174,16 @@ def play(
         The service ended, set a capture aside, or gave no result for two minutes.
     """
     exported = shown = 0
+    analyze = next(turns)
     seen, aside = _latest(folder)
     due = last = time.monotonic()
     while total is None or shown < total:
         now = time.monotonic()
         if now >= due and (total is None or exported < total):
-            analyzer.run()
-            exported += 1
-            due = now + pause
+            if analyze():
+                exported += 1
+                due = now + pause
+                analyze = next(turns)
         for record in _fresh(folder, seen):
             seen, last = record["id"], now
             shown += 1
@@ -235,6 +217,15 @@ def _latest(folder: Path) -> tuple[int, int]:
             return 0, 0
         run, aside = queries.results(db, limit=1), queries.quarantined(db, limit=1)
     return run[0]["id"] if run else 0, aside[0]["id"] if aside else 0
+
+
+def _sent(folder: Path) -> int:
+    """Count the runs that the clinic has from the serial line."""
+    with _reading(folder) as db:
+        if db is None:
+            return 0
+        query = "SELECT count(*) FROM captures WHERE source = ?"
+        return int(db.execute(query, (SERIAL_SOURCE,)).fetchone()[0])
 
 
 def _fresh(folder: Path, seen: int) -> list[Record]:
@@ -286,7 +277,8 @@ class _Show:
             return
         output.say(f"{output.SIMULATED}: no animal, no analyzer; every value below is made up.")
         end = f"{total} samples" if total else "Ctrl-C ends it"
-        output.say(f"Simulated analyzer → {folder / _EXPORT} → edge-daemon run ({end})\n")
+        output.say(f"A simulated analyzer → folder {folder / EXPORT} ┐")
+        output.say(f"another → serial line {folder / PORT} ┴→ edge-daemon run ({end})\n")
         output.growing(_COLUMNS, _WIDTHS, None)
 
     def result(self, record: Record) -> None:

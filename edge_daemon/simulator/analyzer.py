@@ -51,8 +51,10 @@ class Speech:
     closing: bytes = b""
 
 
-def speak(framing: FramingName, message: bytes, *, sequence: int = 0) -> Speech:
-    """Frame a message; `sequence` is the number of its first packet."""
+def speak(
+    framing: FramingName, message: bytes, *, sequence: int = 0, payload_size: int = 1024
+) -> Speech:
+    """Frame a message; `sequence` and `payload_size` are of `wire.packet_run`."""
     if framing == "astm":
         frames = [Unit(frame, answered=True) for frame in wire.astm_frames(message)]
         return Speech((Unit(wire.ENQ, answered=True), *frames), wire.EOT)
@@ -60,7 +62,7 @@ def speak(framing: FramingName, message: bytes, *, sequence: int = 0) -> Speech:
         return Speech((Unit(wire.mllp_block(message), answered=True),))
     if framing == "block":
         return Speech((Unit(wire.block(b"", message), answered=False),))
-    packets = wire.packet_run(message, sequence=sequence)
+    packets = wire.packet_run(message, sequence=sequence, payload_size=payload_size)
     return Speech(tuple(Unit(packet, answered=True) for packet in packets))
 
 
@@ -92,6 +94,8 @@ class Analyzer:
         Wait for an answer; E1381, 6.5.2.
     pause
         Lets time pass; tests pass their own.
+    payload_size
+        Bytes of a message in one packet; the box syncs its journal before it answers each.
 
     Attributes
     ----------
@@ -108,6 +112,7 @@ class Analyzer:
         baud: int | None = None,
         patience_s: float = 15.0,
         pause: Callable[[float], None] = time.sleep,
+        payload_size: int = 1024,
     ) -> None:
         self.acknowledged = 0
         self._line = line
@@ -116,6 +121,7 @@ class Analyzer:
         self._baud = baud
         self._patience_s = patience_s
         self._pause = pause
+        self._payload_size = payload_size
         self._sequence = 0
 
     def send(self, message: bytes, fault: Fault | None = None) -> bool:
@@ -134,7 +140,9 @@ class Analyzer:
             Whether the box acknowledged every part of it.
         """
         self._line.plug(self._patience_s)
-        speech = speak(self._framing, message, sequence=self._sequence)
+        speech = speak(
+            self._framing, message, sequence=self._sequence, payload_size=self._payload_size
+        )
         self._sequence += len(speech.units)
         if fault in {"garbage", "wrong_baud"}:
             self._disturb(speech, fault)

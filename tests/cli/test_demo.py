@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -21,6 +22,8 @@ def test_once_as_json(spawn, tmp_path):
     assert {r["species"] for r in results} == {"dog", "cat", "horse"}
     assert all(r["simulated"] for r in results)
     assert len(results) == 6
+    profiles = Counter(r["profile"].partition("/")[0] for r in results)
+    assert profiles == {"sim_optical4": 3, "sim_pulse4": 3}
 
 
 def test_pipe_ends_after_the_samples_and_says_where_to_look(spawn, tmp_path):
@@ -38,9 +41,10 @@ def test_pipe_ends_after_the_samples_and_says_where_to_look(spawn, tmp_path):
 def test_second_demo_in_the_same_folder_goes_on(spawn, tmp_path):
     clinic = tmp_path / "clinic"
     for expected in (1, 2):
-        args = ("demo", "--samples", 1, "--events", 2000, "--json", "--data-dir", clinic)
-        assert len(spawn(*args).json["results"]) == 1
-        assert len(spawn("results", "--json", "--data-dir", clinic).json) == expected
+        args = ("demo", "--samples", 2, "--events", 2000, "--json", "--data-dir", clinic)
+        assert len(spawn(*args).json["results"]) == 2
+        found = spawn("results", "--json", "--data-dir", clinic).json
+        assert len({r["sample_id"] for r in found}) == 2 * expected
 
 
 def test_folder_of_a_clinic_is_left_alone(spawn, clinic):
