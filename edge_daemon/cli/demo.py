@@ -179,11 +179,10 @@ def play(
     due = last = time.monotonic()
     while total is None or shown < total:
         now = time.monotonic()
-        if now >= due and (total is None or exported < total):
-            if analyze():
-                exported += 1
-                due = now + pause
-                analyze = next(turns)
+        if now >= due and (total is None or exported < total) and analyze():
+            exported += 1
+            due = now + pause
+            analyze = next(turns)
         for record in _fresh(folder, seen):
             seen, last = record["id"], now
             shown += 1
