@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from edge_daemon.cli import comparison, output
+from edge_daemon.cli import comparison, output, plot
 from edge_daemon.cli.output import Column, printable
 from edge_daemon.records import MEASUREMENT_CODES
 from edge_daemon.wording import (
@@ -94,8 +94,8 @@ def _value_columns(code: str) -> tuple[Column, ...]:
     )
 
 
-def write(record: Record, how: Form) -> None:
-    """Write the full report of one run."""
+def write(record: Record, how: Form, pictures: Mapping[str, Any] | None = None) -> None:
+    """Write the full report of one run, with its pictures if they are given."""
     word = headline(record)
     output.headline(f"{word}: {reason(record) or 'no flag asks for a look'}", word)
     if not record["intact"]:
@@ -108,6 +108,8 @@ def write(record: Record, how: Form) -> None:
     output.listing(columns, record["measurements"], how, empty="No measurements.")
     comparison.write_others(record)
     _write_flags([*record["flags"], *record["analyzer"]["remarks"]])
+    if pictures is not None:
+        plot.write(pictures, how)
     _write_counts(record["counts"])
     click.echo("\nWhere it comes from")
     output.pairs(_provenance(record))

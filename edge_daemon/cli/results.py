@@ -121,9 +121,10 @@ def _sample_ids(
 
 @click.command()
 @click.argument("key", shell_complete=_sample_ids)
+@click.option("--no-plot", "plain", is_flag=True, help="Without scattergrams and histograms.")
 @options.data_dir_option
 @options.json_option
-def show(key: str, data_dir: Path, as_json: bool) -> None:
+def show(key: str, plain: bool, data_dir: Path, as_json: bool) -> None:
     """Show one result in full, beside what the analyzer itself reported.
 
     KEY is the number of a run or a sample id (then its newest run); where one number is both,
@@ -135,19 +136,32 @@ def show(key: str, data_dir: Path, as_json: bool) -> None:
     from edge_daemon.store import reports as stored
 
     how = output.form(as_json=as_json)
-    told = None
+    told = drawn = None
     with _database(data_dir) as db:
         found = None if key.startswith("report:") else queries.run(db, key)
         if found is None and not key.startswith("run:"):
             told = stored.find(db, key)
+        if found is not None and not plain and how != "json":
+            drawn = _pictures(db, found["id"])
     if found is None and told is None:
         raise reports.not_found(key)
     if how == "json":
         output.emit_json(found or told)
     elif found:
-        report.write(found, how)
+        report.write(found, how, drawn)
     elif told:
         reports.write(told, how)
+
+
+def _pictures(db: sqlite3.Connection, run_id: int) -> dict[str, Any] | None:
+    """Pictures of a run; damaged ones must not hide its values."""
+    from edge_daemon.store import pictures
+
+    try:
+        return pictures.of_run(db, run_id)
+    except errors.EdgeError as error:
+        output.say(f"{error.message}\n{output.next_action(error.action)}")
+        return None
 
 
 @click.command()

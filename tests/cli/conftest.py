@@ -124,10 +124,19 @@ class Clinic:
         self.path = path
         self.count = 0
 
-    def add(self, *, name=None, flags=(REVIEW, NOTE), instrument="analyzer", **sample):
+    def add(
+        self,
+        *,
+        name=None,
+        flags=(REVIEW, NOTE),
+        instrument="analyzer",
+        measurements=MEASUREMENTS,
+        pictures=b"",
+        **sample,
+    ):
         """Store one run and return its id."""
         self.count += 1
-        info = dataclasses.replace(SAMPLE, sample_id=f"D-{self.count:04d}", **sample)
+        info = dataclasses.replace(SAMPLE, **{"sample_id": f"D-{self.count:04d}"} | sample)
         data = f"capture {self.count}".encode()
         capture = RawCapture(
             instrument=instrument,
@@ -138,7 +147,9 @@ class Clinic:
         )
         decoded = Decoded("sim_optical4/1.0", "ab" * 32, 1000, ("LA.H",), info, ("a note",))
         counts = dict(zip(CELL_CLASSES, (900, 10, 20, 50, 20), strict=True))
-        called = Classified("sim@0.1.0", "cd" * 32, counts, MEASUREMENTS, tuple(flags))
+        called = Classified(
+            "sim@0.1.0", "cd" * 32, counts, measurements, tuple(flags), pictures=pictures
+        )
         with Store.open(self.path, SystemClock()) as store:
             accepted = store.accept(capture)
             store.record_decoded(accepted.capture_id, decoded)
