@@ -25,6 +25,7 @@ SECTIONS = {
         "process": Entry("operate:process", "Analyse files or folders once."),
         "status": Entry("status:status", "Say whether the box is well."),
         "doctor": Entry("doctor:doctor", "Look at the whole box and say how to mend it."),
+        "support-bundle": Entry("support:support_bundle", "Write an archive for whoever helps."),
         "config": Entry("operate:config", "Write, check or describe the configuration."),
         "completion": Entry("operate:completion", "Print a shell completion script."),
     },
