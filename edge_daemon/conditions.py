@@ -142,6 +142,12 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "{captures} capture(s) were set aside without a result",
         "`edge-daemon quarantine` says why, and what to do for each.",
     ),
+    # The page
+    "page_unavailable": Condition(
+        "notice",
+        "the technician's page is not served: {reason}",
+        "See web.md, or set `web.enabled = false`. It is tried again every 30 s.",
+    ),
     # Disk and database
     "disk_low": Condition(
         "error",

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from edge_daemon.errors import EXIT_BAD_CONFIG, Fatal
-from edge_daemon.source_settings import KINDS, ConfiguredPath, Name, Section, Source
+from edge_daemon.source_settings import KINDS, ConfiguredPath, Endpoint, Name, Section, Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +93,34 @@ class Logging(Section):
     )
 
 
+class Web(Section):
+    """``[web]``: the technician's page."""
+
+    enabled: bool = Field(default=True, description="Serve the page.")
+    listen: Endpoint = Field(
+        default="127.0.0.1:8470",
+        description="Address of the page. Any but this machine's own needs a password and is "
+        "served encrypted.",
+    )
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="Further names that browsers call this box by.",
+    )
+    tls_cert: ConfiguredPath | None = Field(
+        default=None, description="Certificate of the page, PEM; a self-made one unless given."
+    )
+    tls_key: ConfiguredPath | None = Field(
+        default=None, description="Key of the certificate, PEM without a passphrase."
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Web:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("`tls_cert` and `tls_key` belong together: give both or none")
+        return self
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -104,6 +132,7 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits)
     profiles: Directories = Field(default_factory=Directories)
     models: Directories = Field(default_factory=Directories)
+    web: Web = Field(default_factory=Web)
     log: Logging = Field(default_factory=Logging)
 
 
@@ -251,6 +280,7 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "limits": Limits,
     "profiles": Directories,
     "models": Directories,
+    "web": Web,
     "log": Logging,
 }
 
@@ -357,6 +387,13 @@ path = "/srv/analyzer-1"                 # the folder the analyzer exports into
 
 [models]
 # extra_dirs = []                        # further folders with model bundles
+
+[web]
+# enabled = true                         # the technician's page
+# listen = "127.0.0.1:8470"              # "0.0.0.0:8470" for the clinic's network, see web.md
+# hosts = []                             # further names that browsers call this box by
+# tls_cert = "/etc/edge-daemon/page.pem" # default: self-made, where one is needed
+# tls_key = "/etc/edge-daemon/page.key"
 
 [log]
 # level = "info"                         # debug, info, warning or error

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 Level = Literal["debug", "info", "warning", "error"]
-Stage = Literal["service", "source", "decode", "classify", "worker", "store", "health"]
+Stage = Literal["service", "source", "decode", "classify", "worker", "store", "health", "web"]
 
 _LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -67,6 +67,11 @@ class Event(enum.StrEnum):
     STALLED_LOOP = "stalled_loop"
     CONDITION_BEGAN = "condition_began"
     CONDITION_ENDED = "condition_ended"
+    WEB_SERVING = "web_serving"
+    WEB_UNAVAILABLE = "web_unavailable"
+    WEB_DEFECT = "web_defect"
+    WEB_SIGNED_IN = "web_signed_in"
+    WEB_REFUSED = "web_refused"
 
 
 EVENTS: Final[dict[Event, EventSpec]] = {
@@ -100,6 +105,11 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
     Event.CONDITION_BEGAN: _spec("health", "warning", "condition", "state"),
     Event.CONDITION_ENDED: _spec("health", "info", "condition", "state"),
+    Event.WEB_SERVING: _spec("web", "info", "address"),
+    Event.WEB_UNAVAILABLE: _spec("web", "warning", "error_type"),
+    Event.WEB_DEFECT: _spec("web", "error", "error_type"),
+    Event.WEB_SIGNED_IN: _spec("web", "info", "role", "peer"),
+    Event.WEB_REFUSED: _spec("web", "warning", "peer", "wait_s"),
 }
 """The closed list. ``error_type`` is a quarantine code, an error class's name, or what a framing
 calls the bytes that it discards."""

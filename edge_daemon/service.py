@@ -22,6 +22,7 @@ from edge_daemon.stopping import StopRequest
 from edge_daemon.store.writer import Store
 from edge_daemon.systemd_notify import Notifier
 from edge_daemon.tasks import Plan, WorkerLimits
+from edge_daemon.web.server import WebServer
 
 if TYPE_CHECKING:
     from edge_daemon.clock import Clock
@@ -116,6 +117,7 @@ class _Service:
         self._registry = Registry.load(plan_for(settings).profile_dirs)
         self._health = HealthWatch(settings, self._registry.problems, clock, log)
         self._sources = self._make_sources()
+        self._page = WebServer(settings, store, clock, log) if settings.web.enabled else None
 
     def _make_sources(self) -> list[AnySource]:
         accept, refuse = self._pipeline.accept, self._pipeline.refuse
@@ -148,6 +150,8 @@ class _Service:
         # Ready means: captures are safe from here on. The models load in the workers meanwhile.
         self._notifier.send("READY=1")
         self._log.emit(Event.SERVICE_READY, resumed=resumed, profiles=self._check_profiles())
+        if self._page is not None:
+            self._page.start()
         watchdog = self._notifier.watchdog_s
         beat = min(_BEAT_S, watchdog / 3) if watchdog else _BEAT_S
         try:
@@ -162,6 +166,8 @@ class _Service:
             self._shut_down()
 
     def _shut_down(self) -> None:
+        if self._page is not None:
+            self._page.stop()
         for source in self._sources:
             source.stop()
         self._log.emit(Event.SERVICE_STOPPED, unfinished=self._pipeline.stop(_GRACE_S))
@@ -189,7 +195,8 @@ class _Service:
             self._disk.check()
         loops, sources = self._loops(), [self._describe_source(s) for s in self._sources]
         trouble = self._ping()
-        self._health.look(sources, loops, self._pipeline.analysis(), trouble)
+        page = self._page.findings() if self._page is not None else ()
+        self._health.look(sources, loops, self._pipeline.analysis(), trouble, page)
         self._status.write(self._describe(sources))
         if all_moving(loops, self._clock.monotonic(), self._log):
             self._notifier.send("WATCHDOG=1")
@@ -222,6 +229,7 @@ class _Service:
             "workers": self._settings.workers.count,
             "health": self._health.describe(),
             "sources": sources,
+            "web": self._page.describe() if self._page is not None else None,
         }
 
     def _describe_source(self, source: AnySource) -> dict[str, Any]:

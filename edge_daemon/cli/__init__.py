@@ -26,6 +26,7 @@ SECTIONS = {
         "status": Entry("status:status", "Say whether the box is well."),
         "doctor": Entry("doctor:doctor", "Look at the whole box and say how to mend it."),
         "support-bundle": Entry("support:support_bundle", "Write an archive for whoever helps."),
+        "web": Entry("web:web", "Set passwords and certificate of the page."),
         "config": Entry("operate:config", "Write, check or describe the configuration."),
         "completion": Entry("operate:completion", "Print a shell completion script."),
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -53,6 +54,9 @@ name = "demo"
 data_dir = "."
 
 {SOURCES}
+[web]
+listen = "127.0.0.1:0"
+
 [log]
 level = "warning"
 """
@@ -107,7 +111,7 @@ def demo(
     stop = StopRequest(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with _service(folder) as service, _analyzers(folder, events) as turns:
         for record in play(folder, service, turns, total, pause, stop):
-            show.result(record)
+            show.result(record, _page(folder))
     if stop.signal is not None and not endless:
         raise click.Abort
     show.end(folder)
@@ -207,6 +211,18 @@ def _reading(folder: Path) -> Iterator[sqlite3.Connection | None]:
         yield db
 
 
+def _page(folder: Path) -> str | None:
+    """Return where the service serves its page, or None where it does not."""
+    from edge_daemon.health import STATUS_NAME
+
+    try:
+        told = json.loads((folder / STATUS_NAME).read_bytes())
+    except (OSError, ValueError):
+        return None
+    url: str | None = (told.get("web") or {}).get("url")
+    return url
+
+
 def _latest(folder: Path) -> tuple[int, int]:
     """Return the ids of the newest run and of the newest capture in quarantine, or 0."""
     from edge_daemon.store import queries
@@ -278,9 +294,13 @@ class _Show:
         end = f"{total} samples" if total else "Ctrl-C ends it"
         output.say(f"A simulated analyzer → folder {folder / EXPORT} ┐")
         output.say(f"another → serial line {folder / PORT} ┴→ edge-daemon run ({end})\n")
-        output.growing(_COLUMNS, _WIDTHS, None)
 
-    def result(self, record: Record) -> None:
+    def result(self, record: Record, page: str | None) -> None:
+        """Show one more result; with the first, where the page is."""
+        if not self.results and not self.as_json:
+            if page:
+                output.say(f"The page, for as long as the demo runs: {page}\n")
+            output.growing(_COLUMNS, _WIDTHS, None)
         self.results.append(record)
         if not self.as_json:
             output.growing(_COLUMNS, _WIDTHS, record)

@@ -64,6 +64,7 @@ class ServiceProcess:
             f'[[source]]\nname = "an1"\npath = "{self.export}"\nsettle_s = 0.1\nrescan_s = 0.5\n'
             "[workers]\ncount = 2\n"
             "[limits]\nmin_free_mb = 1\n"
+            '[web]\nlisten = "127.0.0.1:0"\n'
         )
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -78,6 +78,7 @@ def test_the_commented_file_shows_every_key_with_its_default(load):
     shown = {f"{section}.{key}" for section, values in sections for key in values}
     assert shown | {"source.connect"} == set(all_keys())
     everything["workers"].pop("count")
+    assert {everything["web"].pop(key)[:5] for key in ("tls_cert", "tls_key")} == {"/etc/"}
     folder, serial, tcp = sources
     assert Settings.model_validate({**everything, "source": [folder]}) == load(text)
     made = Settings.model_validate({**everything, "source": [serial, tcp]})

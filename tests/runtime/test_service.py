@@ -130,14 +130,14 @@ def test_a_burst_survives_kills_with_every_result_once(service, tmp_path, wait_u
     assert counted(service, "SELECT count(*) FROM captures WHERE state = 'classified'") == total
 
 
-@pytest.mark.parametrize("lines", [False, True], ids=["folders", "lines"])
-def test_the_unit_is_hardened_and_agrees_with_the_service(tmp_path, lines):
+@pytest.mark.parametrize("drop_in", [None, "lines.conf", "web.conf"])
+def test_the_unit_is_hardened_and_agrees_with_the_service(tmp_path, drop_in):
     unit = tmp_path / "edge-daemon.service"
     shutil.copy(systemd_dir() / unit.name, unit)
-    if lines:
+    if drop_in:
         # systemd's own checker reads no drop-in of a unit given by its path.
         with unit.open("a") as stream:
-            stream.write((systemd_dir() / "edge-daemon.service.d" / "lines.conf").read_text())
+            stream.write((systemd_dir() / "edge-daemon.service.d" / drop_in).read_text())
     text = unit.read_text()
     assert "Type=notify" in text
     assert "RestartPreventExitStatus=78" in text

@@ -1,0 +1,241 @@
+"""What stands before every page: who may ask, from where, and what the browser may do with it.
+
+One middleware, so that no page can forget a check. The page runs in a clinic's own network,
+where any web site a person visits can make their browser ask this box (DNS rebinding,
+cross-site requests): the host name, the origin and a token of each form are checked for that.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from edge_daemon.errors import EdgeError
+from edge_daemon.web.sessions import new_token
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from edge_daemon.web.passwords import Role
+    from edge_daemon.web.site import Site
+
+COOKIE: Final = "edge_session"
+TOKEN_FIELD: Final = "token"  # noqa: S105 - the name of a form field
+
+LARGEST_FORM: Final = 64 * 1024
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_WITHOUT_SIGN_IN: Final = ("/sign-in", "/static/")
+_FOR_READERS: Final = frozenset({"/sign-in", "/sign-out", "/settings"})
+"""Where somebody who may only read can send a form to."""
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not no-referrer: browsers then send `Origin: null` with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks.
+
+    Attributes
+    ----------
+    token
+        Secret of this browser, in its cookie.
+    known
+        Whether it sent one.
+    role
+        What it may do; None for somebody who has to sign in first.
+    name
+        As given at sign-in; empty on a box without passwords.
+    signed_in
+        Whether there is a session to end.
+    """
+
+    token: str
+    known: bool
+    role: Role | None
+    name: str
+    signed_in: bool
+
+
+class Guard:
+    """Checks every request and marks every answer.
+
+    Parameters
+    ----------
+    app
+        The pages.
+    site
+        Of this box.
+    """
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass it on."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope)
+        try:
+            visitor = self._visitor(request)
+        except EdgeError as error:
+            text = f"{error.message}\n{error.action}\n"
+            await PlainTextResponse(text, status_code=503)(scope, receive, send)
+            return
+        request.state.visitor = visitor
+        request.state.site = self._site
+        refused = self._refuse(request, visitor)
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._mark(MutableHeaders(scope=message), visitor, request.url.path)
+            await send(message)
+
+        await (refused or self._app)(scope, receive, marked)
+
+    def _visitor(self, request: Request) -> Visitor:
+        token = request.cookies.get(COOKIE, "")
+        session = self._site.sessions.find(token) if token else None
+        fresh = token or new_token()
+        if session is not None:
+            return Visitor(fresh, bool(token), session.role, session.name, signed_in=True)
+        # A box without a password is asked from itself alone: `server` listens nowhere else.
+        role: Role | None = None if self._site.passwords.hashes() else "technician"
+        return Visitor(fresh, bool(token), role, "", signed_in=False)
+
+    def _refuse(self, request: Request, visitor: Visitor) -> Response | None:
+        if not _is_ours(request.headers.get("host", ""), self._site.hosts):
+            return PlainTextResponse(
+                "This box is not known by that name. Open it by its address, or add the name to "
+                "web.hosts in its configuration.\n",
+                status_code=421,
+            )
+        path = request.url.path
+        if request.method not in _SAFE and not _from_here(request):
+            return PlainTextResponse("This form came from another site.\n", status_code=403)
+        if visitor.role is None and not path.startswith(_WITHOUT_SIGN_IN):
+            return _sign_in_first(request)
+        if (
+            request.method not in _SAFE
+            and path not in _FOR_READERS
+            and visitor.role != "technician"
+        ):
+            return PlainTextResponse(
+                "You may look at results but not change them; sign in as a technician.\n",
+                status_code=403,
+            )
+        return None
+
+    def _mark(self, headers: MutableHeaders, visitor: Visitor, path: str) -> None:
+        for name, value in HEADERS.items():
+            headers[name] = value
+        if not path.startswith("/static/"):
+            # Patients' results stay in no cache, neither of a browser nor of a proxy.
+            headers["Cache-Control"] = "no-store"
+        page = headers.get("content-type", "").startswith("text/html")
+        if page and not visitor.known and "set-cookie" not in headers:
+            headers.append("Set-Cookie", cookie(visitor.token, secure=self._site.secure))
+
+
+def cookie(token: str, *, secure: bool) -> str:
+    """Write the cookie that tells one browser from another."""
+    return f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict" + "; Secure" * secure
+
+
+def form_token(site: Site, visitor: Visitor) -> str:
+    """Make the token of one form; another each time, so that compression cannot betray it."""
+    salt = secrets.token_urlsafe(12)
+    return f"{salt}.{_signed(site, visitor, salt)}"
+
+
+def _signed(site: Site, visitor: Visitor, salt: str) -> str:
+    text = f"{salt} {visitor.token}".encode("utf-8", "replace")
+    return hmac.digest(site.secret.encode(), text, "sha256").hex()
+
+
+async def posted(request: Request) -> dict[str, str]:
+    """Read a form that this site made for this browser; of fields of one name the last counts.
+
+    Raises
+    ------
+    HTTPException
+        413: too large; 400: not a form; 403: its token is missing, old or of another browser.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_FORM:
+            raise HTTPException(413, "This form is too large.")
+    try:
+        fields = dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200))
+    except ValueError as error:
+        raise HTTPException(400, "This is not a form.") from error
+    salt, _, signature = fields.pop(TOKEN_FIELD, "").partition(".")
+    expected = _signed(request.state.site, request.state.visitor, salt)
+    if not hmac.compare_digest(signature.encode(), expected.encode()):
+        raise HTTPException(
+            403, "This form is out of date. Go back, reload the page and send it again."
+        )
+    return fields
+
+
+def local_path(text: str) -> str:
+    """Return a path of this site to go to next; anything else becomes the list of results."""
+    parts = urlsplit(text)
+    ours = text.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in text
+    return text if ours and text.isprintable() else "/"
+
+
+def _sign_in_first(request: Request) -> Response:
+    wants_page = request.method in _SAFE and "text/html" in request.headers.get("accept", "")
+    if not wants_page:
+        return PlainTextResponse("Sign in first.\n", status_code=401)
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/sign-in?next={quote(target, safe='')}", status_code=303)
+
+
+def _is_ours(host: str, names: frozenset[str]) -> bool:
+    """Tell whether a browser that asks for this host can mean this box.
+
+    A page that lets its own name point here (DNS rebinding) is known by that name; a bare
+    address cannot be rebound.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name.lower().rstrip(".") in names
+    return True
+
+
+def _from_here(request: Request) -> bool:
+    """Tell whether a request that changes something was made by a page of this site."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None and site not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")

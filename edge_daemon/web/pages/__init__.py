@@ -1,0 +1,24 @@
+"""The pages: one module each, with a list of its `ROUTES`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+
+def routes() -> list[BaseRoute]:
+    """List the routes of every page."""
+    from edge_daemon.web.pages import (  # noqa: PLC0415 - pages import the templates' renderer
+        device,
+        listing,
+        live,
+        result,
+        set_aside,
+        settings,
+        signing,
+    )
+
+    pages = (listing, result, live, set_aside, device, settings, signing)
+    return [route for page in pages for route in page.ROUTES]

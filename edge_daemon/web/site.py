@@ -1,0 +1,84 @@
+"""What every page of one box's site shares."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge_daemon.store import queries
+from edge_daemon.web.passwords import Passwords
+from edge_daemon.web.sessions import Sessions, Throttle, new_token
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from edge_daemon.clock import Clock
+    from edge_daemon.log import Event
+    from edge_daemon.store.writer import Store
+
+
+@dataclass(frozen=True)
+class Site:
+    """One box's page.
+
+    Attributes
+    ----------
+    data_dir
+        Where the database lies.
+    box
+        Name of the box.
+    store
+        The service's writer, for corrections and notes.
+    clock
+        Time for sessions and stamps.
+    log
+        Writes one event, with its fields.
+    secure
+        Whether the page is served over TLS.
+    hosts
+        Names, beside addresses, that a browser may call this box by.
+    stopping
+        Set when the service ends: open event streams then end too.
+    secret
+        Of this process, for form tokens.
+    """
+
+    data_dir: Path
+    box: str
+    store: Store
+    clock: Clock
+    log: Callable[..., None]
+    secure: bool = False
+    hosts: frozenset[str] = frozenset({"localhost"})
+    stopping: threading.Event = field(default_factory=threading.Event)
+    secret: str = field(default_factory=new_token)
+
+    @functools.cached_property
+    def passwords(self) -> Passwords:
+        """Of this box."""
+        return Passwords(self.data_dir)
+
+    @functools.cached_property
+    def sessions(self) -> Sessions:
+        """Browsers that are signed in."""
+        return Sessions(self.clock.monotonic, self.passwords.generation)
+
+    @functools.cached_property
+    def throttle(self) -> Throttle:
+        """How often an address may still try a password."""
+        return Throttle(self.clock.monotonic)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Open the database for one request: it can neither write nor wait for the writer."""
+        with contextlib.closing(queries.connect(self.data_dir)) as db:
+            yield db
+
+    def emit(self, event: Event, **fields: object) -> None:
+        """Write one event to the log."""
+        self.log(event, **fields)
