@@ -18,9 +18,9 @@ from edge_daemon.decode.message import ReportingCodec
 from edge_daemon.decode.numbers import parse_number
 from edge_daemon.decode.sample import read_sample
 from edge_daemon.decode.table import RawTable
-from edge_daemon.decode.units import UNITS, convert, is_possible, possible_range
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import AnalyzerReport, ReportedHistogram, ReportedValue
+from edge_daemon.units import UNITS, convert, is_possible, possible_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from edge_daemon.decode.section import Section
-from edge_daemon.decode.units import UNITS, convert
 from edge_daemon.records import CANONICAL_CHANNELS, SPECIES
+from edge_daemon.units import UNITS, convert
 
 MAX_VALUE = 200
 """Longest keyword value that identifies an instrument or describes a sample, characters."""

@@ -23,6 +23,12 @@ UNITS: Final = {
 }  # fmt: skip
 """Our unit (UCUM, conventional) of each measurement that an analyzer can report."""
 
+SI_UNITS: Final = {
+    **UNITS, "RBC": "10*12/L", "HCT": "L/L", "HGB": "g/L", "MCHC": "g/L", "RETIC": "10*9/L",
+    "PLT": "10*9/L", "PCT": "mL/L",
+}  # fmt: skip
+"""The same in SI (UCUM); where the two are alike the conventional one stands."""
+
 _POSSIBLE: Final = {
     "RBC": (0.01, 40.0), "HCT": (1.0, 90.0), "HGB": (0.2, 40.0), "MCV": (8.0, 400.0),
     "MCH": (2.0, 300.0), "MCHC": (8.0, 200.0), "RDW": (2.0, 150.0), "RETIC": (0.0, 10_000.0),
@@ -125,6 +131,21 @@ def convert(code: str, value: float, unit: str) -> float | None:
         return None
     # In decimals, because 0.56 × 100 is 56.00000000000001 in binary.
     return float(Decimal(repr(value)).scaleb(exponent))
+
+
+def to_si(code: str, value: float) -> tuple[float, str]:
+    """Convert a value in our unit of a measurement to SI.
+
+    Returns
+    -------
+    tuple
+        The value and its unit. A code without an SI unit, such as ``CLUMP%``, is a `KeyError`.
+    """
+    ours, target = parse_unit(UNITS[code]), parse_unit(SI_UNITS[code])
+    assert ours is not None
+    assert target is not None
+    number = Decimal(repr(value)).scaleb(ours.exponent - target.exponent)
+    return float(number), SI_UNITS[code]
 
 
 def is_possible(code: str, value: float) -> bool:

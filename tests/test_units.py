@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_daemon.decode.units import UNITS, convert, is_possible, parse_unit, possible_range
+from edge_daemon.units import UNITS, convert, is_possible, parse_unit, possible_range
 
 CELLS = (
     "10*6/uL", "10^6/uL", "10E6/uL", "10e6/ul", "10**6/uL", "x10^6/uL", "x 10^6/µL", "×10⁶/μL",
