@@ -45,7 +45,7 @@ def test_everything_that_ships_is_in_the_wheel(wheel: Path, repository: Path):
         for name in names_below(repository / top, repository)
     } | {
         name
-        for part in ("models", "docs", "store/migrations")
+        for part in ("models", "docs", "store/migrations", "reference/shipped")
         for name in names_below(repository / "edge_daemon" / part, repository)
     }
     assert len(expected) > 20
