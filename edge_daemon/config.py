@@ -85,6 +85,16 @@ class Directories(Section):
     )
 
 
+class Reference(Section):
+    """``[reference]``: this site's own reference intervals and rules."""
+
+    extra_dirs: tuple[ConfiguredPath, ...] = Field(
+        default=(),
+        strict=False,
+        description="Folders or files whose intervals and rules replace the shipped ones.",
+    )
+
+
 class Logging(Section):
     """``[log]``: how much goes to the journal."""
 
@@ -133,6 +143,7 @@ class Settings(Section):
     profiles: Directories = Field(default_factory=Directories)
     models: Directories = Field(default_factory=Directories)
     web: Web = Field(default_factory=Web)
+    reference: Reference = Field(default_factory=Reference)
     log: Logging = Field(default_factory=Logging)
 
 
@@ -281,6 +292,7 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "profiles": Directories,
     "models": Directories,
     "web": Web,
+    "reference": Reference,
     "log": Logging,
 }
 
@@ -394,6 +406,9 @@ path = "/srv/analyzer-1"                 # the folder the analyzer exports into
 # hosts = []                             # further names that browsers call this box by
 # tls_cert = "/etc/edge-daemon/page.pem" # default: self-made, where one is needed
 # tls_key = "/etc/edge-daemon/page.key"
+
+[reference]
+# extra_dirs = []                        # folders or files with this site's own intervals
 
 [log]
 # level = "info"                         # debug, info, warning or error

@@ -17,6 +17,7 @@ SECTIONS = {
         "agreement": Entry("agreement:agreement", "Compare our values with the analyzer's own."),
         "export": Entry("results:export", "Write results as CSV or JSON Lines."),
         "explain": Entry("explain:explain", "Say which signals made the calls of a run."),
+        "intervals": Entry("intervals:intervals", "Show reference intervals and rules."),
         "quarantine": Entry("results:quarantine", "List what could not be used, and why."),
     },
     "Running the box": {

@@ -251,13 +251,20 @@ def config_check(file: Path, as_json: bool) -> int:
 
 
 def _must_be_usable(file: Path, settings: Settings) -> None:
-    """Check what only the profiles can tell: whether each line has a framing."""
-    from edge_daemon.config import ConfigError
+    """Check what only other files can tell: framings of lines, and the site's own intervals."""
+    from edge_daemon.config import ConfigError, Problem
     from edge_daemon.decode.registry import Registry
     from edge_daemon.lines import unusable
+    from edge_daemon.reference.loading import shipped_rules, site_files
     from edge_daemon.service import plan_for
 
-    if problems := unusable(settings, Registry.load(plan_for(settings).profile_dirs)):
+    problems = unusable(settings, Registry.load(plan_for(settings).profile_dirs))
+    for read in site_files(settings.reference.extra_dirs, shipped_rules()):
+        problems += tuple(
+            Problem("reference.extra_dirs", str(read.path), str(problem))
+            for problem in read.problems
+        )
+    if problems:
         raise ConfigError(file, problems)
 
 

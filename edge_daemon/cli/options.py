@@ -55,30 +55,49 @@ def configured_data_dir() -> Path:
     Fatal
         The configuration file exists but is not readable TOML (exit code 78).
     """
-    path = config_path()
-    if path.is_file():
-        configured = _read_data_dir(path)
-        if configured:
-            return (Path.cwd() / path).parent / Path(configured).expanduser()
+    configured = _setting("box", "data_dir")
+    if isinstance(configured, str) and configured:
+        return _beside_config(configured)
     if SYSTEM_DATA_DIR.is_dir():
         return SYSTEM_DATA_DIR
     home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(home).expanduser().absolute() / "edge-daemon"
 
 
-def _read_data_dir(path: Path) -> str | None:
+def reference_places() -> tuple[Path, ...]:
+    """Return where this site keeps intervals and rules of its own, as its configuration says.
+
+    Raises
+    ------
+    Fatal
+        The configuration file exists but is not readable TOML (exit code 78).
+    """
+    configured = _setting("reference", "extra_dirs")
+    if not isinstance(configured, list):
+        return ()
+    return tuple(_beside_config(place) for place in configured if isinstance(place, str) and place)
+
+
+def _beside_config(place: str) -> Path:
+    return (Path.cwd() / config_path()).parent / Path(place).expanduser()
+
+
+def _setting(section: str, key: str) -> Any:
+    """Read one key of the box's configuration; None where there is none."""
+    path = config_path()
+    if not path.is_file():
+        return None
     import tomllib
 
     try:
-        box = tomllib.loads(path.read_text(encoding="utf-8")).get("box", {})
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get(section, {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise errors.Fatal(
             f"{path}: the configuration cannot be read: {error}",
             action=f"Run `edge-daemon config check {path}`, or give --data-dir.",
             exit_code=errors.EXIT_BAD_CONFIG,
         ) from error
-    value = box.get("data_dir") if isinstance(box, dict) else None
-    return value if isinstance(value, str) and value else None
+    return table.get(key) if isinstance(table, dict) else None
 
 
 def _resolve(_ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from edge_daemon.cli import comparison, output, plot
+from edge_daemon.cli import comparison, interpretation, output, plot
 from edge_daemon.cli.output import Column, printable
 from edge_daemon.records import MEASUREMENT_CODES
 from edge_daemon.wording import (
@@ -16,7 +17,6 @@ from edge_daemon.wording import (
     SEVERITIES,
     local_time,
     patient,
-    reason,
     short_time,
 )
 
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 
 def headline(record: Mapping[str, Any]) -> str:
-    """Return OK, Review or Failed."""
-    return HEADLINES[record["status"]]
+    """Return OK, Review or Failed: with the intervals where they were looked at, else by flags."""
+    return record.get("headline") or HEADLINES[record["status"]]
 
 
-def listing_columns(records: Sequence[Record]) -> tuple[Column, ...]:
-    """Columns of `results`; the mark of simulated results only where there are any."""
+def listing_columns(records: Sequence[Record], *, marked: bool = True) -> tuple[Column, ...]:
+    """Columns of `results`; the mark of simulated results only where there are any.
+
+    With `marked`, H or L stands before a value outside its interval; CSV keeps plain numbers.
+    """
     mark = "Mark" if any(r["simulated"] for r in records) else ""
     flags = "Flags" if any(_flag_codes(r) for r in records) else ""
     any_patient = "Patient" if any(patient(r) for r in records) else ""
@@ -45,9 +48,24 @@ def listing_columns(records: Sequence[Record]) -> tuple[Column, ...]:
         Column("species", "Species", lambda r: r["species"] or "unknown"),
         Column("status", "Status", headline),
         Column("simulated", mark, output.simulated_mark),
-        *(output.measurement_column(code) for code in output.LISTED),
+        *(_marked_column(code, marked=marked) for code in output.LISTED),
+        Column("marks", "", _marks),
         Column("flags", flags, _flag_codes, folds=True, wide=True),
     )
+
+
+def _marked_column(code: str, *, marked: bool) -> Column:
+    column = output.measurement_column(code)
+
+    def cell(record: Record) -> str:
+        mark = record.get("marks", {}).get(code, "") if marked else ""
+        return f"{mark} {column.cell(record)}".lstrip()
+
+    return replace(column, cell=cell)
+
+
+def _marks(record: Record) -> str:
+    return " ".join(f"{code}:{mark}" for code, mark in record.get("marks", {}).items())
 
 
 def _flag_codes(record: Mapping[str, Any]) -> str:
@@ -97,17 +115,23 @@ def _value_columns(code: str) -> tuple[Column, ...]:
 def write(record: Record, how: Form, pictures: Mapping[str, Any] | None = None) -> None:
     """Write the full report of one run, with its pictures if they are given."""
     word = headline(record)
-    output.headline(f"{word}: {reason(record) or 'no flag asks for a look'}", word)
+    output.headline(f"{word}: {record['reason']}", word)
     if not record["intact"]:
         output.headline("This result was changed after it was stored: do not use it.", "Failed")
     if record["simulated"]:
         click.echo(click.style(f"{output.SIMULATED}: not a patient's result", fg="magenta"))
     output.pairs(identity(record))
     click.echo()
-    columns = _MEASUREMENTS + comparison.columns(record["analyzer"])
-    output.listing(columns, record["measurements"], how, empty="No measurements.")
+    columns = (
+        _MEASUREMENTS[:2] + interpretation.VALUE_COLUMNS[:1] + _MEASUREMENTS[2:4]
+        + interpretation.VALUE_COLUMNS[1:] + _MEASUREMENTS[4:]
+        + comparison.columns(record["analyzer"])
+    )  # fmt: skip
+    output.listing(columns, interpretation.beside(record), how, empty="No measurements.")
+    interpretation.write_sources(record)
     comparison.write_others(record)
-    _write_flags([*record["flags"], *record["analyzer"]["remarks"]])
+    interpretation.write_remarks(record)
+    _write_flags(record)
     if pictures is not None:
         plot.write(pictures, how)
     _write_counts(record["counts"])
@@ -158,13 +182,16 @@ _MEASUREMENTS: Final = (
 )
 
 
-def _write_flags(flags: Sequence[Mapping[str, Any]]) -> None:
+def _write_flags(record: Record) -> None:
+    flags = [*record["flags"], *record["analyzer"]["remarks"]]
     if flags:
         click.echo("\nFlags")
     for flag in flags:
         click.echo(printable(f"{SEVERITIES[flag['severity']]:<7}{flag['code']}: {flag['message']}"))
         if flag["action"]:
             click.echo(f"       {output.next_action(flag['action'])}")
+        if source := interpretation.source_of_flag(record, flag["code"]):
+            click.echo(f"       {printable(source)}")
 
 
 def _write_counts(counts: Mapping[str, int]) -> None:

@@ -6,6 +6,7 @@ Queries only: they see `store.queries` and never a stage, so they start at once.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import options, output, report
+from edge_daemon.cli.interpretation import Interpreter
 from edge_daemon.records import SPECIES
+from edge_daemon.wording import HEADLINES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -91,14 +94,33 @@ def results(data_dir: Path, limit: int, as_json: bool, as_csv: bool, **chosen: A
 
     how = output.form(as_json=as_json, as_csv=as_csv)
     with _database(data_dir) as db:
-        found = queries.results(db, limit=limit, **_chosen(chosen))
+        found = list(itertools.islice(_interpreted(queries, db, _chosen(chosen), limit), limit))
     if how == "json":
         output.emit_json(found)
         return
     empty = "No results yet." if not any(_chosen(chosen).values()) else "No result matches."
-    output.listing(report.listing_columns(found), found, how, empty=empty)
+    columns = report.listing_columns(found, marked=how != "csv")
+    output.listing(columns, found, how, empty=empty)
     if len(found) == limit and how != "csv":
         output.say(f"\nThe newest {limit}; --limit shows more.")
+
+
+def _interpreted(
+    queries: Any, db: sqlite3.Connection, chosen: dict[str, Any], limit: int | None = None
+) -> Iterator[Record]:
+    """Yield runs, newest first, beside their intervals.
+
+    A remark can ask for a look at a run without such a flag, so the store alone cannot tell which
+    runs have the headline that is asked for.
+    """
+    wanted = chosen.pop("status", None)
+    if wanted in ("ok", "invalid"):
+        chosen["status"] = wanted
+    # The first page has the size of the list that is wanted.
+    stored = queries.export(db, limit=None if wanted else limit, **chosen)
+    for record in Interpreter().add(stored):
+        if wanted is None or record["headline"] == HEADLINES[wanted]:
+            yield record
 
 
 def _sample_ids(
@@ -145,10 +167,11 @@ def show(key: str, plain: bool, data_dir: Path, as_json: bool) -> None:
             drawn = _pictures(db, found["id"])
     if found is None and told is None:
         raise reports.not_found(key)
+    interpreter = Interpreter()
     if how == "json":
-        output.emit_json(found or told)
+        output.emit_json(interpreter.in_full(found) if found else told)
     elif found:
-        report.write(found, how, drawn)
+        report.write(interpreter.in_full(found), how, drawn)
     elif told:
         reports.write(told, how)
 
@@ -192,7 +215,7 @@ def export(
     if not as_csv and not as_jsonl:
         as_jsonl = target is not None and target.suffix in (".jsonl", ".ndjson", ".json")
     with _database(data_dir) as db:
-        records = queries.export(db, **_chosen(chosen))
+        records = _interpreted(queries, db, _chosen(chosen))
         if target is None:
             _write(records, sys.stdout, as_jsonl=as_jsonl)
             return

@@ -21,8 +21,8 @@ def test_show_has_the_analyzers_value_beside_ours(invoke, clinic):
     clinic.tell()
     shown = invoke("show", 1, "--data-dir", clinic.path).out
     lines = [words(line) for line in shown.splitlines()]
-    assert "RBC 7.12 M/µL 6.98 to 7.27 counted 7.00 +0.12 +1.8 %" in lines
-    assert "PLT 255 K/µL 236 to 274 counted clumps 180 +75 +41.4 % L *" in lines
+    assert "RBC 7.12 M/µL 6.98 to 7.27 5.65 to 8.87 a counted 7.00 +0.12 +1.8 %" in lines
+    assert "PLT 255 K/µL 236 to 274 148 to 484 a counted clumps 180 +75 +41.4 % L *" in lines
     assert "RETIC% not reported counted no_fluorescence ----" in lines
     assert "CLUMP% 1.2 % 1.1 to 1.4 counted" in lines
     assert "The analyzer's own report (report:1 2026-01-05T08:00:00Z)" in lines
