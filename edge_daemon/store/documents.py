@@ -6,7 +6,6 @@ that a reader can prove that a stored result is the one that was written. Standa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,21 +116,3 @@ def outgoing(document: Mapping[str, Any]) -> dict[str, Any]:
             line for line in document["values"] if line["code"] or line["value"] is not None
         ]
     return told
-
-
-def canonical(document: Any) -> str:
-    """Write JSON the one way that gives equal text for equal documents.
-
-    Raises
-    ------
-    ValueError
-        A number is not finite.
-    """
-    return json.dumps(
-        document, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True
-    )
-
-
-def digest(text: str) -> str:
-    """SHA-256 of a text's UTF-8 bytes, lower-case hexadecimal."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()

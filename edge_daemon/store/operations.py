@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError
 from edge_daemon.store.documents import (
     DOCUMENT_SCHEMA,
     REPORT_SCHEMA,
-    canonical,
     content,
-    digest,
     outgoing,
     report_document,
     result_document,

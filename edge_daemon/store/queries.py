@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError
 from edge_daemon.store import layout, reports
-from edge_daemon.store.documents import canonical, digest, result_document
+from edge_daemon.store.documents import result_document
 from edge_daemon.store.reader import connect, json_list, rows, value
 
 if TYPE_CHECKING:

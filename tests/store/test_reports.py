@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError, Quarantine
 from edge_daemon.records import Flag, ReportedHistogram, ReportedValue
 from edge_daemon.store import layout, queries, reports
-from edge_daemon.store.documents import canonical, digest
 from edge_daemon.store.writer import ReportReceipt
 
 AT = "20261122100000"

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
+from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError, Quarantine
 from edge_daemon.records import CELL_CLASSES, Flag, Measurement
 from edge_daemon.store import queries
-from edge_daemon.store.documents import canonical, digest
 from edge_daemon.store.writer import Acceptance, Store
 
 REASON = Quarantine(
