@@ -333,6 +333,8 @@ outbox = Table(
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", Text),
     *_stamp("created"),
+    # Why a dead letter is dead.
+    Column("reason", Text),
     CheckConstraint(
         "type IN ('run.clinical', 'run.simulated', 'report.clinical', 'report.simulated')"
     ),
@@ -343,3 +345,4 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 Index("outbox_waiting", outbox.c.seq, sqlite_where=text("state = 'waiting'"))
+Index("outbox_dead", outbox.c.seq, sqlite_where=text("state = 'dead'"))

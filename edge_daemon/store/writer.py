@@ -151,7 +151,7 @@ class Store:
 
     def ping(self) -> None:
         """Return when the writer thread has taken its turn (for the watchdog)."""
-        self._do(lambda _: None)
+        self.transact(lambda _: None)
 
     def accept(self, capture: RawCapture, *, reason: Quarantine | None = None) -> Acceptance:
         """Archive a capture's bytes and record it, or note that it was seen again.
@@ -201,7 +201,7 @@ class Store:
                 move(db, added, "quarantined", finished=True, reason=_reason_row(reason))
             return Acceptance(added, new=True)
 
-        return self._do(work)
+        return self.transact(work)
 
     def sighting(self, capture_id: int, source: str, name: str) -> None:
         """Note that a known capture was seen under this name; the same sighting counts once."""
@@ -212,7 +212,7 @@ class Store:
             find_capture(db, capture_id)
             sight(db, capture_id, row, stamp)
 
-        self._do(work)
+        self.transact(work)
 
     def refuse(self, source: str, name: str, error: Quarantine) -> None:
         """Note something that never became a capture; repeats raise its count."""
@@ -242,7 +242,7 @@ class Store:
         def work(db: Connection) -> None:
             db.execute(statement)
 
-        self._do(work)
+        self.transact(work)
 
     def record_decoded(self, capture_id: int, step: Decoded) -> None:
         """Make the first step durable: received (or decoded before a crash) → decoded.
@@ -259,7 +259,7 @@ class Store:
             keep_decoding(db, capture_id, step, stamp)
             move(db, capture_id, "decoded", finished=False)
 
-        self._do(work)
+        self.transact(work)
 
     def record_run(self, capture_id: int, decoded: Decoded, step: Classified) -> int:
         """Make a result durable, with its outbox row, in one transaction: decoded → classified.
@@ -287,7 +287,7 @@ class Store:
             move(db, capture_id, "classified", finished=True)
             return run_id
 
-        return self._do(work)
+        return self.transact(work)
 
     def record_report(self, capture_id: int, step: Reported) -> ReportReceipt:
         """Make an analyzer's report durable, with its outbox row: received → decoded.
@@ -308,7 +308,7 @@ class Store:
             move(db, capture_id, "decoded", finished=False)
             return ReportReceipt(report_id, new)
 
-        return self._do(work)
+        return self.transact(work)
 
     def finish_decoded(self, capture_id: int) -> None:
         """End the analysis of a capture without cells to classify: no run follows.
@@ -325,7 +325,7 @@ class Store:
                 raise impossible(capture, "finished as decoded")
             move(db, capture_id, "decoded", finished=True)
 
-        self._do(work)
+        self.transact(work)
 
     def quarantine(self, capture_id: int, error: Quarantine) -> None:
         """Set a capture aside with its reason; its bytes are kept.
@@ -341,7 +341,7 @@ class Store:
             find_unfinished(db, capture_id, "quarantined")
             move(db, capture_id, "quarantined", finished=True, reason=reason)
 
-        self._do(work)
+        self.transact(work)
 
     def requeue(self, capture_id: int) -> None:
         """Send a capture through the analysis again, whatever its state (replay)."""
@@ -350,7 +350,7 @@ class Store:
             find_capture(db, capture_id)
             begin_again(db, capture_id)
 
-        self._do(work)
+        self.transact(work)
 
     def pending(self, *, after: int = 0, limit: int | None = None) -> list[PendingCapture]:
         """List captures whose analysis has not ended, oldest first.
@@ -368,7 +368,7 @@ class Store:
             .order_by(captures.c.id)
             .limit(limit)
         )
-        found = self._do(lambda db: db.execute(statement).all())
+        found = self.transact(lambda db: db.execute(statement).all())
         return [
             PendingCapture(
                 capture_id=row.id,
@@ -393,7 +393,7 @@ class Store:
         Quarantine
             The archived file is missing or damaged.
         """
-        row = self._do(lambda db: find_capture(db, capture_id))
+        row = self.transact(lambda db: find_capture(db, capture_id))
         return RawCapture(
             instrument=row["instrument"],
             source=row["source"],
@@ -402,7 +402,8 @@ class Store:
             data=self._archive.get(row["sha256"]),
         )
 
-    def _do(self, work: Callable[[Connection], T]) -> T:
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run an operation of another module of the store in the writer; return after COMMIT."""
         return self._committer.submit(work).result()
 
 
