@@ -47,8 +47,9 @@ MAX_MANIFEST_BYTES: Final = 256 * 1024
 POSTERIOR_TOLERANCE: Final = 1e-5
 """The heads are float: allowed absolute difference between processor families."""
 
-# An external tensor must name its file under the key "location": tag 1, length 8, the key.
-_EXTERNAL_DATA = b"\x0a\x08location"
+# An external tensor names its file under this key. Only the key is looked for: the length before
+# it can be written in more than one way.
+_EXTERNAL_DATA = b"location"
 _REINSTALL = "install the bundle again from its source; never edit its files"
 
 

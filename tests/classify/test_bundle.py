@@ -184,6 +184,21 @@ def test_weights_outside_the_file_are_refused(copy, replace_file):
         load_bundle(replace_file("stage2.onnx", model.SerializeToString()))
 
 
+def _field(number, content):
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def test_weights_outside_the_file_are_refused_however_they_are_written(copy, replace_file):
+    # A length of 8 in two bytes instead of one, as no writer does and every reader accepts.
+    entry = b"\x0a\x88\x00location" + _field(2, b"/etc/passwd")
+    tensor = b"\x08\x08\x10\x03" + _field(8, b"extra") + _field(13, entry) + b"\x70\x01"
+    data = (copy / "stage2.onnx").read_bytes() + _field(7, _field(5, tensor))
+    (found,) = onnx.load_from_string(data).graph.initializer[-1].external_data
+    assert (found.key, found.value) == ("location", "/etc/passwd")
+    with pytest.raises(BundleError, match="another file"):
+        load_bundle(replace_file("stage2.onnx", data))
+
+
 def test_the_error_survives_a_process_border(copy):
     (copy / "card.md").unlink()
     with pytest.raises(BundleError) as caught:

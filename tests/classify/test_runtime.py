@@ -1,9 +1,11 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from edge_daemon.classify import runtime
+from edge_daemon.classify.bundle import load_bundle
 from edge_daemon.classify.runtime import Classifier
 from edge_daemon.errors import Quarantine
 
@@ -108,4 +110,42 @@ def test_outputs_out_of_range_are_not_classified(bundle, make_cells, monkeypatch
     monkeypatch.setattr(classifier._stage1, "run", spoiled)
     with pytest.raises(Quarantine, match="posteriors") as caught:
         classifier.classify(batch)
+    assert caught.value.code == "not_classified"
+
+
+def _spoiled_by(operator, model):
+    """Add to the posterior what is 0 for positive signals and no number for others."""
+    made = onnx.load_from_string(model)
+    graph = made.graph
+    last = next(node for node in graph.node if "posterior" in node.output)
+    last.output[list(last.output).index("posterior")] = "honest"
+    helper = onnx.helper
+    graph.node.extend(
+        [
+            helper.make_node(operator, ["signals"], ["odd"]),
+            helper.make_node("ReduceSum", ["odd", "columns"], ["sum"], keepdims=1),
+            helper.make_node("Sub", ["sum", "sum"], ["nothing"]),
+            helper.make_node("Add", ["honest", "nothing"], ["posterior"]),
+        ]
+    )
+    graph.initializer.append(helper.make_tensor("columns", onnx.TensorProto.INT64, [1], [1]))
+    return made.SerializeToString()
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_a_model_that_passes_its_golden_vectors_and_then_gives_nan_labels_nothing(
+    copy, replace_file, make_cells, stage
+):
+    batch, _ = make_cells(COUNTS, seed=6)
+    signals = batch.signals.copy()
+    signals[::50, 5] = -1.0
+    odd = replace(batch, signals=signals)
+    assert len(Classifier(load_bundle(copy)).classify(odd).codes) == odd.events
+    folder = replace_file(
+        f"{stage}.onnx", _spoiled_by("Sqrt", (copy / f"{stage}.onnx").read_bytes())
+    )
+    classifier = Classifier(load_bundle(folder))
+    assert len(classifier.classify(batch).codes) == batch.events
+    with pytest.raises(Quarantine, match="posteriors") as caught:
+        classifier.classify(odd)
     assert caught.value.code == "not_classified"

@@ -114,11 +114,13 @@ def test_without_a_count_the_length_says_how_many():
 
 def test_memory_is_bounded_before_it_is_taken():
     uncounted = {"size": 4, "field": [{"name": "A", "offset": 0, "type": "u32"}]}
+    same = [{"name": f"A{n}", "offset": 0, "type": "u32"} for n in range(64)]
     for one, limits, match in (
-        (codec(), Limits(max_expansion=64), "decode to more than the limit"),
+        (codec(), Limits(max_expansion=64), "decode to 72 bytes, .* is 64"),
         (codec(), Limits(max_channels=1), "2 columns, the limit is 1"),
         (codec(), Limits(max_bytes=40), "72 bytes, the limit is 40"),
         (codec(record=uncounted), Limits(max_events=8), "9 events, the limit is 8"),
+        (codec(record={"size": 4, "field": same}), Limits(max_ratio=10), "2304 bytes, .* is 720"),
     ):
         with pytest.raises(Quarantine, match=match) as caught:
             one.read(capture([(1, 2)] * 9), dataset=1, limits=limits)

@@ -106,7 +106,7 @@ class AstmCodec(ReportingCodec):
         if self.max_channels is not None:
             limits = replace(limits, max_channels=max(limits.max_channels, self.max_channels))
         sent, lenient = self._parse(data, limits)
-        allowance = Allowance(limits)
+        allowance = Allowance(limits, len(data))
         found = [
             (owner, matrix)
             for one in sent
@@ -143,7 +143,7 @@ class AstmCodec(ReportingCodec):
         sent, lenient = self._parse(data, limits)
         for one in sent:
             _check_clinical(one)
-        allowance = Allowance(limits)
+        allowance = Allowance(limits, len(data))
         found = tuple(
             self._message(sample, limits, allowance, lenient.notes)
             for one in sent

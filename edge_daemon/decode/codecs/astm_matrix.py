@@ -48,8 +48,8 @@ class Matrix:
 class Allowance:
     """How many bytes the matrices of one capture may still expand to."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.left = limits.max_expansion
+    def __init__(self, limits: Limits, held: int) -> None:
+        self.left = limits.allowed(held)
 
 
 def holds_matrix(record: Record) -> bool:

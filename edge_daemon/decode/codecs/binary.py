@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from edge_daemon.crc import CrcModel, crc
+from edge_daemon.decode.limits import FEWER_EVENTS
 from edge_daemon.decode.section import Section
 from edge_daemon.errors import Quarantine
 
@@ -23,7 +24,6 @@ SIZES: Final[dict[str, int]] = {
 }  # fmt: skip
 
 _MAX_HEADER: Final = 65_536
-FEWER_EVENTS: Final = "Export fewer events a file, or raise the limit in the configuration."
 _ACTION: Final = (
     "Export the run again; if every export is like this, correct the profile's [codec] section."
 )

@@ -91,7 +91,7 @@ def read_fcs(
     header = with_supplement(data, header, limits, options)
     channels = _channels(header, limits)
     layout = read_layout(header, channels)
-    events = _events(header, layout, limits)
+    events = _events(header, layout, len(data), limits)
     payload, notes = _payload(data, header, layout, events, options)
     values = unpack(payload.span, layout, events, payload.packing)
     return RawTable(
@@ -128,7 +128,7 @@ def _channels(header: FcsHeader, limits: Limits) -> int:
     return channels
 
 
-def _events(header: FcsHeader, layout: Layout, limits: Limits) -> int:
+def _events(header: FcsHeader, layout: Layout, held: int, limits: Limits) -> int:
     events = keyword_int(header.keywords, "$TOT")
     if events is None:
         begin, end = header.data
@@ -140,13 +140,11 @@ def _events(header: FcsHeader, layout: Layout, limits: Limits) -> int:
         raise Quarantine(
             "too_large", f"keyword $TOT: {events} events, the limit is {limits.max_events}"
         )
-    size = events * len(layout.columns) * layout.dtype.itemsize
-    if size > limits.max_expansion:
-        raise Quarantine(
-            "too_large",
-            f"{events} events of {len(layout.columns)} columns decode to {size} bytes, the limit "
-            f"is {limits.max_expansion}",
-        )
+    limits.check_expansion(
+        f"{events} events of {len(layout.columns)} columns",
+        events * len(layout.columns) * layout.dtype.itemsize,
+        held,
+    )
     return events
 
 

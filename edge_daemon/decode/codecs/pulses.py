@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from edge_daemon.decode.codec import Codec, Identified
 from edge_daemon.decode.codecs.binary import (
-    FEWER_EVENTS,
     ByteOrder,
     Check,
     Frame,
@@ -108,7 +107,7 @@ class PulsesCodec(Codec):
         """Read and measure every pulse; values are in counts, counts × µs and µs."""
         keywords = self.frame.open(data, dataset)
         events = whole(keywords, self.event.count_keyword, limits.max_events)
-        self._check_size(events, limits)
+        self._check_size(events, len(data), limits)
         payload = self.frame.payload(data, events * self.event.size, limits)
         raw = np.frombuffer(payload, np.uint8).reshape(events, self.event.size)
         counts = self._samples(raw)
@@ -135,7 +134,7 @@ class PulsesCodec(Codec):
             return error.code == "malformed"
         return len(data) >= self.frame.overhead + events * self.event.size
 
-    def _check_size(self, events: int, limits: Limits) -> None:
+    def _check_size(self, events: int, held: int, limits: Limits) -> None:
         columns = len(FEATURES) * len(self.event.detectors) + 1
         # Values are float64, pulses float32; both stay until the cells have been classified.
         size = events * (9 * columns + 4 * len(self.event.detectors) * self.event.samples)
@@ -145,12 +144,7 @@ class PulsesCodec(Codec):
                 f"{columns} columns, the limit is {limits.max_channels}",
                 action="Name fewer detectors under [codec.event].",
             )
-        if size > limits.max_expansion:
-            raise Quarantine(
-                "too_large",
-                f"{events} events decode to {size} bytes, the limit is {limits.max_expansion}",
-                action=FEWER_EVENTS,
-            )
+        limits.check_expansion(f"{events} events", size, held)
 
     def _samples(self, raw: NDArray[np.uint8]) -> NDArray[np.uint16]:
         mark = "<" if self.byte_order == "little" else ">"

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from edge_daemon.decode.codec import Codec, Identified
 from edge_daemon.decode.codecs.binary import (
-    FEWER_EVENTS,
     SIZES,
     ByteOrder,
     Check,
@@ -22,6 +21,7 @@ from edge_daemon.decode.codecs.binary import (
     truncated,
     whole,
 )
+from edge_daemon.decode.limits import FEWER_EVENTS
 from edge_daemon.decode.section import Section
 from edge_daemon.decode.table import RawColumn, RawTable
 from edge_daemon.errors import Quarantine
@@ -133,13 +133,11 @@ class RecordsCodec(Codec):
                 action="Describe fewer fields under [codec.record].",
             )
         dtype = np.result_type(*(_dtype(one) for one in fields))
-        if events * len(fields) * dtype.itemsize > limits.max_expansion:
-            raise Quarantine(
-                "too_large",
-                f"{events} events of {len(fields)} columns decode to more than the limit of "
-                f"{limits.max_expansion} bytes",
-                action=FEWER_EVENTS,
-            )
+        limits.check_expansion(
+            f"{events} events of {len(fields)} columns",
+            events * len(fields) * dtype.itemsize,
+            len(data),
+        )
         raw = np.frombuffer(payload, np.uint8).reshape(events, self.record.size)
         values = np.empty((events, len(fields)), dtype)
         for j, one in enumerate(fields):

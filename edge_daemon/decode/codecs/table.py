@@ -70,7 +70,7 @@ def read_table(data: bytes, layout: Layout, limits: Limits) -> RawTable:
         raise malformed(f"every column is skipped: {', '.join(header.names[:20])}")
     rows = sum(part.most_rows for part in parts)
     dtype = np.dtype(np.float64) if layout.maximum is None else np.min_scalar_type(layout.maximum)
-    _check_size(rows, len(columns), dtype, limits)
+    _check_size(rows, len(columns), dtype, len(data), limits)
     values = np.empty((rows, len(columns)), dtype)
     tally = _Tally()
     for part in parts:
@@ -301,11 +301,12 @@ def _check_parts(parts: list[_Part], layout: Layout) -> None:
         )
 
 
-def _check_size(rows: int, columns: int, dtype: np.dtype[Any], limits: Limits) -> None:
+def _check_size(rows: int, columns: int, dtype: np.dtype[Any], held: int, limits: Limits) -> None:
     if rows > limits.max_events:
         raise too_large(f"{rows} rows", limits.max_events)
-    if rows * columns * dtype.itemsize > limits.max_expansion:
-        raise too_large(f"{rows} rows × {columns} columns", limits.max_expansion, " bytes")
+    limits.check_expansion(
+        f"{rows} rows of {columns} columns", rows * columns * dtype.itemsize, held
+    )
 
 
 def _check_count(rows: int, keywords: Mapping[str, str], layout: Layout) -> None:
