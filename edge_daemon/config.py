@@ -55,10 +55,10 @@ class Workers(Section):
         description="Worker processes; the cores of the box, at most four, unless given.",
     )
     memory_mb: int = Field(
-        default=768, ge=256, le=65536, description="Memory one worker may allocate."
+        default=512, ge=256, le=65536, description="Memory one worker may allocate."
     )
     cpu_s: int = Field(default=30, ge=1, le=3600, description="CPU seconds one capture may take.")
-    wall_s: float = Field(default=60.0, gt=0, le=3600, description="Seconds one capture may take.")
+    wall_s: float = Field(default=35.0, gt=0, le=3600, description="Seconds one capture may take.")
     tasks_per_worker: int = Field(
         default=500, ge=1, le=1_000_000, description="A worker is replaced after so many captures."
     )
@@ -385,9 +385,9 @@ path = "/srv/analyzer-1"                 # the folder the analyzer exports into
 
 [workers]
 # count = 4                              # default: the cores of the box, at most 4
-# memory_mb = 768                        # memory one worker may allocate
+# memory_mb = 512                        # memory one worker may allocate
 # cpu_s = 30                             # CPU seconds one capture may take
-# wall_s = 60.0                          # seconds one capture may take
+# wall_s = 35.0                          # seconds one capture may take
 # tasks_per_worker = 500                 # replace a worker after so many captures
 
 [limits]

@@ -211,7 +211,14 @@ class Pipeline:
         self._log = log
         self._clock = clock
         recorder = Recorder(store, log, self._ended, self.flow.lost)
-        self._pool = Pool(plan, recorder, limits=limits, count=count, entry=entry)
+        self._pool = Pool(
+            plan,
+            recorder,
+            limits=limits,
+            count=count,
+            entry=entry,
+            readable=(store.archive_dir,),
+        )
         self._busy: set[int] = set()
         self._retries: dict[int, tuple[float, float]] = {}  # id: (not before, delay)
         self._changed = threading.Condition()

@@ -61,6 +61,7 @@ class Event(enum.StrEnum):
     CAPTURE_QUARANTINED = "capture_quarantined"
     CAPTURE_RETRIED = "capture_retried"
     WORKER_LOST = "worker_lost"
+    WORKERS_UNCONFINED = "workers_unconfined"
     DISK_LOW = "disk_low"
     DISK_OK = "disk_ok"
     STORE_BUSY = "store_busy"
@@ -99,6 +100,7 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.CAPTURE_QUARANTINED: _spec("decode", "warning", "capture_id", "error_type"),
     Event.CAPTURE_RETRIED: _spec("worker", "warning", "capture_id", "error_type", "delay_s"),
     Event.WORKER_LOST: _spec("worker", "warning", "capture_id", "error_type", "attempt"),
+    Event.WORKERS_UNCONFINED: _spec("worker", "warning", "missing"),
     Event.DISK_LOW: _spec("health", "error", "free_mb", "needed_mb"),
     Event.DISK_OK: _spec("health", "info", "free_mb"),
     Event.STORE_BUSY: _spec("store", "warning", "error_type"),

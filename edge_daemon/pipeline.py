@@ -201,7 +201,8 @@ class _OneShot:
         self._errors: dict[int, EdgeError] = {}
         self._db = queries.connect(data_dir)
         recorder = Recorder(store, EventLog("error"), self._ended)
-        self._pool = Pool(plan, recorder, limits=WorkerLimits(), count=count)
+        readable = (store.archive_dir,)
+        self._pool = Pool(plan, recorder, limits=WorkerLimits(), count=count, readable=readable)
         self._pool.start()
 
     def __enter__(self) -> Self:

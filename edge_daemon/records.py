@@ -6,12 +6,11 @@ paying for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - read when answers of workers are checked
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
 

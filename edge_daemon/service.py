@@ -16,6 +16,7 @@ from edge_daemon.health_watch import HealthWatch
 from edge_daemon.lines import make_source
 from edge_daemon.log import Event, EventLog
 from edge_daemon.resources import models_dir, profiles_dir
+from edge_daemon.sandbox import missing
 from edge_daemon.sources.folder import FolderSource, Handlers
 from edge_daemon.sources.intake import LineHandlers
 from edge_daemon.stopping import StopRequest
@@ -143,6 +144,8 @@ class _Service:
 
     def run(self, stop: StopRequest) -> None:
         """Start everything, beat until asked to stop, then stop everything."""
+        if lacking := missing():
+            self._log.emit(Event.WORKERS_UNCONFINED, missing=", ".join(lacking))
         resumed = len(self._store.pending())
         self._pipeline.start()
         for source in self._sources:

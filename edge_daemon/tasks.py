@@ -60,9 +60,9 @@ class Task:
 class WorkerLimits:
     """What one worker may use."""
 
-    memory_mb: int = 768
+    memory_mb: int = 512
     cpu_s: int = 30
-    wall_s: float = 60.0
+    wall_s: float = 35.0
     tasks: int = 500
 
 

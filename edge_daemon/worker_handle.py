@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pickle
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
-from importlib import import_module
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from edge_daemon.errors import EdgeError, Retryable
-from edge_daemon.records import Step
+from edge_daemon.answers import MAX_BYTES, AnswerError, Crashed, Done, Order, Ready, read
+from edge_daemon.errors import Retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from edge_daemon.answers import Answer
+    from edge_daemon.records import Step
     from edge_daemon.tasks import Plan, Task, WorkerLimits
 
 _CHILD: Final = "import edge_daemon.worker_process as w; w.main()"
 _START_S: Final = 120.0  # importing from a worn SD card
-_MAX_MESSAGE: Final = 4 << 20
+_CHUNK: Final = 1 << 16
 _GROWTH_FACTOR: Final = 2  # a worker holding half its allowance between tasks is replaced
 
 
@@ -39,36 +39,40 @@ class WorkerLostError(Exception):
         self.detail = detail
 
 
-class _Unpickler(pickle.Unpickler):
-    """Loads records and our own errors, nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "edge_daemon.records" or (module, name) == ("edge_daemon.errors", "_rebuild"):
-            return getattr(import_module(module), name)
-        if module.startswith("edge_daemon."):
-            found = getattr(import_module(module), name, None)
-            if isinstance(found, type) and issubclass(found, EdgeError):
-                return found
-        raise pickle.UnpicklingError(f"a worker may not send {module}.{name}")
-
-
 class Worker:
-    """One process; made, used and ended by the same thread (the kernel ties it to that one)."""
+    """One process; made, used and ended by the same thread (the kernel ties it to that one).
 
-    def __init__(self, plan: Plan, limits: WorkerLimits, entry: str) -> None:
+    Parameters
+    ----------
+    plan, limits, entry, readable
+        As for `workers.Pool`.
+
+    Raises
+    ------
+    Retryable
+        The machine has no room for another process now.
+    """
+
+    def __init__(
+        self, plan: Plan, limits: WorkerLimits, entry: str, readable: Sequence[Path] = ()
+    ) -> None:
         self._limits = limits
         self._tasks = 0
         self.ready = False
         self.rejected: tuple[tuple[str, str], ...] = ()
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [sys.executable, "-X", "faulthandler", "-c", _CHILD,
-                 str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-            )  # fmt: skip
-        self._connection: Connection = Connection(ours.detach())
-        self._greeting = (plan, limits, entry)
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+                    [sys.executable, "-X", "faulthandler", "-c", _CHILD,
+                     str(theirs.fileno()), str(os.getpid())],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                )  # fmt: skip
+            except OSError as error:  # no memory, or too many processes
+                ours.close()
+                raise _unstarted(error) from error
+        self._socket = ours
+        self._greeting = (plan, limits, entry, tuple(readable))
 
     def wait_ready(self) -> None:
         """Wait until it has imported and loaded what it needs.
@@ -81,18 +85,16 @@ class Worker:
         if self.ready:
             return
         try:
-            self._connection.send(self._greeting)
-            kind, content = self._receive(time.monotonic() + _START_S)
+            deadline = time.monotonic() + _START_S
+            self._send(self._greeting, deadline)
+            answer = self._receive(deadline)
         except (WorkerLostError, OSError) as error:
-            kind, content = "lost", error
-        self.ready = kind == "ready"
-        if isinstance(content, tuple):
-            self.rejected = content
+            raise _unstarted(error) from error
+        self.ready = isinstance(answer, Ready)
+        if isinstance(answer, Ready):
+            self.rejected = answer.rejected
         if not self.ready:
-            raise Retryable(
-                f"no worker process could be started: {content}",
-                action="see the lines before this one in the journal; it is tried again",
-            )
+            raise _unstarted(answer)
 
     @property
     def pid(self) -> int:
@@ -117,34 +119,58 @@ class Worker:
         """
         self._tasks += 1
         deadline = time.monotonic() + self._limits.wall_s
+        self._send(task, deadline)
+        order = Order()
+        while True:
+            answer = self._receive(deadline)
+            if isinstance(answer, Done):
+                return
+            if isinstance(answer, Crashed):
+                raise WorkerLostError("worker_died", f"failed inside: {answer.detail:.200}")
+            try:
+                step = order.take(answer)
+            except AnswerError as error:
+                raise _lied(error) from error
+            before = time.monotonic()
+            yield step
+            deadline += time.monotonic() - before  # ours, not the worker's
+
+    def _send(self, content: object, deadline: float) -> None:
+        """Send as `multiprocessing.connection` does, which the other end uses."""
+        data = pickle.dumps(content)
         try:
-            self._connection.send(task)
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            self._socket.sendall(struct.pack("!i", len(data)) + data)
         except OSError as error:
             raise self._ended() from error
-        while True:
-            kind, content = self._receive(deadline)
-            if kind == "step" and isinstance(content, Step):
-                yield content
-            elif kind == "error" and isinstance(content, EdgeError):
-                raise content
-            elif kind == "done":
-                return
-            else:
-                raise WorkerLostError("worker_died", f"failed inside: {content!s:.200}")
 
-    def _receive(self, deadline: float) -> tuple[str, object]:
+    def _receive(self, deadline: float) -> Answer:
         try:
-            if not self._connection.poll(max(deadline - time.monotonic(), 0.0)):
-                raise WorkerLostError(
-                    "worker_timeout", f"took longer than {self._limits.wall_s:g} s"
-                )
-            data = self._connection.recv_bytes(_MAX_MESSAGE)
-            kind, content = _Unpickler(io.BytesIO(data)).load()
-        except (EOFError, OSError) as error:
+            (size,) = struct.unpack("!i", self._exactly(4, deadline))
+            data = self._exactly(size, deadline) if 0 < size <= MAX_BYTES else b""
+        except TimeoutError as error:
+            detail = f"took longer than {self._limits.wall_s:g} s"
+            raise WorkerLostError("worker_timeout", detail) from error
+        except OSError as error:
             raise self._ended() from error
-        except (pickle.UnpicklingError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise WorkerLostError("worker_died", f"sent what no worker sends: {error}") from error
-        return kind, content
+        try:
+            return read(data)
+        except AnswerError as error:
+            raise _lied(error) from error
+
+    def _exactly(self, size: int, deadline: float) -> bytes:
+        """Receive so many bytes; half a message buys no time."""
+        data = bytearray()
+        while len(data) < size:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
+            part = self._socket.recv(min(size - len(data), _CHUNK))
+            if not part:
+                raise ConnectionResetError
+            data += part
+        return bytes(data)
 
     def _ended(self) -> WorkerLostError:
         """Say why the process is gone."""
@@ -156,7 +182,7 @@ class Worker:
                 "worker_timeout", f"took more than {self._limits.cpu_s} s of CPU time"
             )
         if code is not None and code < 0:
-            return WorkerLostError("worker_died", f"ended by {signal.Signals(-code).name}")
+            return WorkerLostError("worker_died", f"ended by {_signal_name(-code)}")
         return WorkerLostError("worker_died", f"ended with exit status {code}")
 
     def kill(self) -> None:
@@ -167,7 +193,25 @@ class Worker:
         """Kill it and reap it."""
         self._process.kill()
         self._process.wait()
-        self._connection.close()
+        self._socket.close()
+
+
+def _unstarted(why: object) -> Retryable:
+    return Retryable(
+        f"no worker process could be started: {why}",
+        action="see the lines before this one in the journal; it is tried again",
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal between the first and the last
+        return f"signal {number}"
+
+
+def _lied(error: AnswerError) -> WorkerLostError:
+    return WorkerLostError("worker_died", f"answered what no analysis does: {error}")
 
 
 def rss_bytes(pid: int) -> int:

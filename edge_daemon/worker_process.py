@@ -1,11 +1,10 @@
-"""What runs inside a worker process: limit itself, then answer one task after the other."""
+"""What runs inside a worker: limit and confine itself, then answer one task after the other."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
-import pickle
 import resource
 import signal
 import sys
@@ -15,7 +14,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_daemon.answers import Crashed, Done, Failed, Ready, unicode, write, write_step
 from edge_daemon.errors import EdgeError
+from edge_daemon.sandbox import confine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     Analysis = Callable[[Task], Iterator[Step]]
 
 _PR_SET_PDEATHSIG: Final = 1
-_PR_SET_NO_NEW_PRIVS: Final = 38
 _EX_SOFTWARE: Final = 70
 
 
@@ -37,11 +37,14 @@ def main() -> None:
     _die_with(parent)
     connection: Connection = Connection(descriptor)
     with contextlib.suppress(EOFError, OSError):
-        plan, limits, entry = connection.recv()
-        _confine(limits)
+        plan, limits, entry, readable = connection.recv()
+        _limit(limits)
+        # Before numpy starts threads, and before anything is read that somebody else wrote.
+        confine([*plan.profile_dirs, *plan.model_dirs, *readable])
         module, _, name = entry.partition(":")
         analysis = getattr(import_module(module), name)(plan)
-        _send(connection, "ready", getattr(analysis, "rejected", ()))
+        rejected = tuple((unicode(a), unicode(b)) for a, b in getattr(analysis, "rejected", ()))
+        connection.send_bytes(write(Ready(rejected=rejected)))
         while True:
             _serve(connection, analysis, connection.recv(), limits.cpu_s)
 
@@ -51,12 +54,11 @@ def _die_with(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the service
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the kernel was told
         os._exit(0)
 
 
-def _confine(limits: WorkerLimits) -> None:
+def _limit(limits: WorkerLimits) -> None:
     memory = limits.memory_mb << 20
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -70,15 +72,15 @@ def _serve(connection: Connection, analysis: Analysis, task: Task, cpu_s: int) -
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
     try:
         for step in analysis(task):
-            _send(connection, "step", step)
+            connection.send_bytes(write_step(step))
     except EdgeError as error:
-        _send(connection, "error", error)
+        connection.send_bytes(write(Failed.of(error)))
     except (BrokenPipeError, ConnectionResetError):
         raise
     except BaseException as error:  # noqa: BLE001 - the border of the process: reported, then it ends
         _crash(connection, error)
     else:
-        _send(connection, "done", None)
+        connection.send_bytes(write(Done()))
 
 
 def _crash(connection: Connection, error: BaseException) -> NoReturn:
@@ -86,9 +88,5 @@ def _crash(connection: Connection, error: BaseException) -> NoReturn:
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in last)
     with contextlib.suppress(OSError):
-        _send(connection, "crash", f"{type(error).__name__}{where}")
+        connection.send_bytes(write(Crashed(detail=f"{type(error).__name__}{where}")))
     os._exit(_EX_SOFTWARE)
-
-
-def _send(connection: Connection, kind: str, content: object) -> None:
-    connection.send_bytes(pickle.dumps((kind, content), protocol=5))

@@ -2,12 +2,14 @@
 
 Captures are untrusted bytes. Whatever one does to the process that decodes it (crash, hang,
 devour memory), the service lives, the capture is tried once more in a fresh process and then
-quarantined, and the next capture waits for none of it. What comes back from a worker is
-untrusted too: it is unpickled with a short list of record and error classes.
+quarantined, and between the two attempts the captures behind it have their turn. A worker can
+read code, profiles, models and the archive, and nothing else (`sandbox`); what comes back from it
+is untrusted too, and checked (`answers`).
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import queue
 import threading
@@ -18,6 +20,9 @@ from edge_daemon.errors import EdgeError, Fatal, Quarantine, Retryable
 from edge_daemon.worker_handle import Worker, WorkerLostError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from edge_daemon.records import Step
     from edge_daemon.tasks import Plan, Task, WorkerLimits
 
@@ -58,6 +63,8 @@ class Pool:
     entry
         ``module:callable`` that a worker calls with the plan; the result is called with each
         task and yields its steps.
+    readable
+        Folders that a worker may read beside the plan's and Python's own: the archive.
 
     Attributes
     ----------
@@ -75,6 +82,7 @@ class Pool:
         limits: WorkerLimits,
         count: int,
         entry: str = ANALYSIS,
+        readable: Sequence[Path] = (),
     ) -> None:
         self.start_failure = ""
         self.rejected: tuple[tuple[str, str], ...] = ()
@@ -82,8 +90,12 @@ class Pool:
         self._sink = sink
         self._limits = limits
         self._entry = entry
+        self._readable = readable
         # One task may wait for each busy slot: enough to never idle, little to lose.
         self._queue: queue.Queue[Task | None] = queue.Queue(maxsize=count)
+        # Captures over which a worker was lost, and how many others had their turn since.
+        self._again: collections.deque[Task] = collections.deque()
+        self._passed = 0
         self._closing = threading.Event()
         self._workers: dict[int, Worker] = {}
         self._lock = threading.Lock()
@@ -144,38 +156,46 @@ class Pool:
             while True:
                 if (task := self._queue.get_nowait()) is not None:
                     self._sink.failed(task, _stopping())
+        while self._again:
+            self._sink.failed(self._again.popleft(), _stopping())
 
     def _serve(self, slot: int) -> None:
         with contextlib.suppress(Retryable):  # the first task tries again and reports
             self._worker(slot)
-        while (task := self._take()) is not None:
-            self._attempt(slot, task)
+        while (turn := self._take()) is not None:
+            self._attempt(slot, *turn)
         self._discard(slot)
 
-    def _take(self) -> Task | None:
-        """Wait for a task; None once the pool closes."""
+    def _take(self) -> tuple[Task, int] | None:
+        """Wait for a task and say which attempt it is; None once the pool closes."""
         while not self._closing.is_set():
+            with self._lock:
+                others = not self._queue.empty() and self._passed < len(self._threads)
+                if self._again and not others:
+                    self._passed = 0
+                    return self._again.popleft(), _ATTEMPTS
             with contextlib.suppress(queue.Empty):
-                return self._queue.get(timeout=_IDLE_S)
+                task = self._queue.get(timeout=_IDLE_S)
+                self._passed += 1
+                return None if task is None else (task, 1)
         return None
 
-    def _attempt(self, slot: int, task: Task) -> None:
-        lost = WorkerLostError("worker_died", "not tried")
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                for step in self._worker(slot).steps(task):
-                    self._hand_over(slot, task, step)
-            except WorkerLostError as error:
-                self._discard(slot)
-                if self._closing.is_set():
-                    return self._sink.failed(task, _stopping())
-                lost = error
-                self._sink.lost(task, error.code, attempt)
-            except EdgeError as error:
-                return self._sink.failed(task, error)
-            else:
-                return self._sink.done(task)
-        return self._sink.failed(task, _quarantine(task, lost))
+    def _attempt(self, slot: int, task: Task, attempt: int) -> None:
+        try:
+            for step in self._worker(slot).steps(task):
+                self._hand_over(slot, task, step)
+        except WorkerLostError as lost:
+            self._discard(slot)
+            if self._closing.is_set():
+                return self._sink.failed(task, _stopping())
+            self._sink.lost(task, lost.code, attempt)
+            if attempt == _ATTEMPTS:
+                return self._sink.failed(task, _quarantine(task, lost))
+            self._passed = 0
+            return self._again.append(task)
+        except EdgeError as error:
+            return self._sink.failed(task, error)
+        return self._sink.done(task)
 
     def _hand_over(self, slot: int, task: Task, step: Step) -> None:
         try:
@@ -189,11 +209,11 @@ class Pool:
         if worker is not None and worker.worn:
             self._discard(slot)
             worker = None
-        if worker is None:
-            worker = Worker(self._plan, self._limits, self._entry)
-            with self._lock:
-                self._workers[slot] = worker
         try:
+            if worker is None:
+                worker = Worker(self._plan, self._limits, self._entry, self._readable)
+                with self._lock:
+                    self._workers[slot] = worker
             worker.wait_ready()
         except Retryable as error:
             if not self._closing.is_set():

@@ -99,6 +99,11 @@ class Store:
         self._clock = clock
         self._open = True
 
+    @property
+    def archive_dir(self) -> Path:
+        """Folder of the raw captures; workers read them there."""
+        return self._archive.root
+
     @classmethod
     def open(cls, data_dir: Path, clock: Clock, *, max_group: int = MAX_GROUP) -> Self:
         """Lock the directory, bring the schema up to date and start the writer thread.

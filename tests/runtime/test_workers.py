@@ -21,12 +21,14 @@ from edge_daemon.workers import Pool
 
 POISON = """
 import os, signal, time
+from dataclasses import replace
 from pathlib import Path
 from edge_daemon.errors import Quarantine, Retryable
-from edge_daemon.records import Classified, Decoded, SampleInfo
+from edge_daemon.records import Classified, Decoded, Measurement, SampleInfo
 
 DECODED = Decoded("p/1", "0" * 64, 3, ("LA.H",), SampleInfo(sample_id="S"))
-CLASSIFIED = Classified("m@1", "1" * 64, {"other": 3}, (), ())
+COUNTS = {"pure_rbc": 0, "reticulocyte": 0, "clumped_rbc": 0, "platelet": 0, "other": 3}
+CLASSIFIED = Classified("m@1", "1" * 64, COUNTS, (), ())
 
 
 def open_bench(plan):
@@ -44,11 +46,8 @@ def run(task):
     yield DECODED
     if what == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if what == "once":  # dies the first time only
-        marker = Path(task.path)
-        if not marker.exists():
-            marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+    if what == "once" and Path(task.path).exists():  # until the service has noticed
+        os.kill(os.getpid(), signal.SIGKILL)
     if what == "exit":
         os._exit(3)
     if what == "hang":
@@ -62,10 +61,12 @@ def run(task):
     if what == "bug":
         {}["missing"]
     if what == "lie":
-        class Evil:
-            def __reduce__(self):
-                return (Path.touch, (Path(task.path),))
-        yield Evil()
+        yield replace(CLASSIFIED, counts=COUNTS | {"other": 4})
+    if what == "nan":
+        rbc = Measurement("RBC", float("nan"), "10*6/uL", None, None, "counted")
+        yield replace(CLASSIFIED, measurements=(rbc,))
+    if what == "signal":
+        os.kill(os.getpid(), 40)
     if what == "keep":
         globals().setdefault("kept", []).append(b"x" * (200 << 20))
     yield CLASSIFIED
@@ -97,6 +98,7 @@ class Record:
         self.finished.append(task.capture_id)
 
     def lost(self, task: Task, reason: str, attempt: int) -> None:
+        Path(task.path).unlink(missing_ok=True)
         self.losses.append((task.capture_id, reason, attempt))
 
 
@@ -170,7 +172,8 @@ def test_errors_come_back_as_themselves_and_cost_no_worker(bench):
         ("exit", "worker_died", "exit status 3"),
         ("hog", "worker_died", "MemoryError"),
         ("bug", "worker_died", "KeyError"),
-        ("lie", "worker_died", "may not send"),
+        ("lie", "worker_died", "4 cells counted of 3 events"),
+        ("signal", "worker_died", "signal 40"),
         ("hang", "worker_timeout", "longer than 0.5 s"),
         ("spin", "worker_timeout", "more than 1 s of CPU"),
     ],
@@ -185,12 +188,34 @@ def test_poison_is_tried_twice_then_quarantined_and_the_next_is_analysed(bench, 
     assert f"{what}.fcs" in error.message
     assert error.action
     assert bench.record.losses == [(number, code, 1), (number, code, 2)]
-    assert not (bench.folder / "marker").exists(), "code sent by a worker was run"
     following = bench.run(pool, "good")
     assert len(bench.record.steps[following]) == 2
 
 
+def test_a_value_that_is_no_number_is_not_classified_and_costs_no_worker(bench):
+    pool = bench.pool()
+    bench.run(pool, "good")
+    pids = pool.pids()
+    error = bench.record.errors[bench.run(pool, "nan")]
+    assert isinstance(error, Quarantine)
+    assert error.code == "not_classified"
+    assert "finite" in error.message
+    assert pool.pids() == pids
+
+
+def test_what_is_behind_a_poison_file_waits_for_one_attempt_only(bench):
+    pool = bench.pool(cpu_s=1)
+    poison = bench.offer(pool, "spin")
+    behind = [bench.offer(pool, "good") for _ in range(3)]
+    bench.wait(lambda: poison in bench.record.finished)
+    assert bench.record.losses == [(poison, "worker_timeout", n) for n in (1, 2)]
+    assert bench.record.finished.index(behind[0]) < bench.record.finished.index(poison)
+    bench.wait(lambda: set(behind) <= set(bench.record.finished))
+    assert list(bench.record.errors) == [poison]
+
+
 def test_a_worker_killed_once_costs_nothing(bench):
+    (bench.folder / "marker").touch()
     number = bench.run(bench.pool(), "once")
     assert bench.record.errors == {}
     assert bench.record.losses == [(number, "worker_died", 1)]
