@@ -65,6 +65,8 @@ class Event(enum.StrEnum):
     DISK_LOW = "disk_low"
     DISK_OK = "disk_ok"
     STORE_BUSY = "store_busy"
+    STORE_DAMAGED = "store_damaged"
+    STORE_RECOVERED = "store_recovered"
     STALLED_LOOP = "stalled_loop"
     CONDITION_BEGAN = "condition_began"
     CONDITION_ENDED = "condition_ended"
@@ -104,6 +106,8 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.DISK_LOW: _spec("health", "error", "free_mb", "needed_mb"),
     Event.DISK_OK: _spec("health", "info", "free_mb"),
     Event.STORE_BUSY: _spec("store", "warning", "error_type"),
+    Event.STORE_DAMAGED: _spec("store", "error", "error_type"),
+    Event.STORE_RECOVERED: _spec("store", "warning", "backup", "missing", "taken", "unattributed"),
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
     Event.CONDITION_BEGAN: _spec("health", "warning", "condition", "state"),
     Event.CONDITION_ENDED: _spec("health", "info", "condition", "state"),

@@ -20,6 +20,7 @@ from edge_daemon.sandbox import missing
 from edge_daemon.sources.folder import FolderSource, Handlers
 from edge_daemon.sources.intake import LineHandlers
 from edge_daemon.stopping import StopRequest
+from edge_daemon.store.replace import repair
 from edge_daemon.store.writer import Store
 from edge_daemon.systemd_notify import Notifier
 from edge_daemon.tasks import Plan, WorkerLimits
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _BEAT_S: Final = 10.0
 _STALL_S: Final = 60.0
 _GRACE_S: Final = 8.0
+_RECOVERY_S: Final = 1800  # restoring gigabytes from and to a slow card
 
 
 def run_service(settings: Settings, clock: Clock) -> int:
@@ -68,7 +70,7 @@ def run_service(settings: Settings, clock: Clock) -> int:
         workers=settings.workers.count,
     )
     try:
-        with Store.open(settings.box.data_dir, clock) as store:
+        with _open_store(settings, clock, log) as store:
             _Service(settings, store, clock, log).run(stop)
     except (Fatal, Retryable) as error:
         log.emit(
@@ -78,6 +80,34 @@ def run_service(settings: Settings, clock: Clock) -> int:
         )
         raise
     return EXIT_OK
+
+
+def _open_store(settings: Settings, clock: Clock, log: EventLog) -> Store:
+    """Open the store; one that is damaged is replaced by a backup and the archive first."""
+    notifier = Notifier()
+
+    def patience() -> None:
+        notifier.send(f"EXTEND_TIMEOUT_USEC={_RECOVERY_S}000000")
+
+    def begun(_why: str) -> None:
+        log.emit(Event.STORE_DAMAGED, error_type="damaged")
+        patience()
+
+    store = Store.open(
+        settings.box.data_dir,
+        clock,
+        prepare=lambda data_dir: repair(data_dir, begun),
+        progress=lambda _done, _total: patience(),
+    )
+    if (found := store.recovery) is not None:
+        log.emit(
+            Event.STORE_RECOVERED,
+            backup=found.backup,
+            taken=found.taken,
+            unattributed=found.unattributed,
+            missing=found.missing,
+        )
+    return store
 
 
 def plan_for(settings: Settings) -> Plan:

@@ -28,6 +28,8 @@ SECTIONS = {
         "doctor": Entry("doctor:doctor", "Look at the whole box and say how to mend it."),
         "support-bundle": Entry("support:support_bundle", "Write an archive for whoever helps."),
         "web": Entry("web:web", "Set passwords and certificate of the page."),
+        "backup": Entry("upkeep:backup", "Copy the database, beside the running service."),
+        "restore": Entry("upkeep:restore", "Put a backup in the place of the database."),
         "config": Entry("operate:config", "Write, check or describe the configuration."),
         "completion": Entry("operate:completion", "Print a shell completion script."),
     },

@@ -7,6 +7,7 @@ itself, then one COMMIT, then the callers are answered. Nobody is answered befor
 
 from __future__ import annotations
 
+import errno
 import queue
 import sqlite3
 import threading
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from sqlalchemy.exc import DBAPIError
 
 from edge_daemon.errors import EdgeError, Fatal, Retryable
-from edge_daemon.store.engine import is_damage, make_engine, wrap
+from edge_daemon.store.engine import is_corrupt, is_damage, make_engine, wrap
+from edge_daemon.store.soundness import leave_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,7 @@ MAX_STRIKES: Final = 3
 class _Operation:
     work: Callable[[Connection], Any]
     answer: Future[Any]
+    settle: bool
 
 
 class Committer:
@@ -46,6 +49,9 @@ class Committer:
         A migrated database whose directory lock is held.
     max_group
         Most operations that share a commit.
+    settle
+        Called after the COMMIT of a group with an operation that asked for it, and before that
+        operation is answered: makes durable outside the database what must be. Raises OSError.
 
     Raises
     ------
@@ -53,8 +59,15 @@ class Committer:
         The database cannot be opened now.
     """
 
-    def __init__(self, database: Path, *, max_group: int = MAX_GROUP) -> None:
+    def __init__(
+        self,
+        database: Path,
+        *,
+        max_group: int = MAX_GROUP,
+        settle: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
         self._database = database
+        self._settle = settle
         self._max_group = max_group
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
@@ -69,8 +82,15 @@ class Committer:
         self._thread.start()
         opened.result()
 
-    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
+    def submit(self, work: Callable[[Connection], T], *, settle: bool = False) -> Future[T]:
         """Queue an operation; its future resolves after the COMMIT that holds it.
+
+        Parameters
+        ----------
+        work
+            What to do in the transaction.
+        settle
+            Whether the answer also waits for what the group's `settle` makes durable.
 
         Raises
         ------
@@ -84,7 +104,7 @@ class Committer:
                     f"{self._database}: the store is closed",
                     action="start the service again; nothing was written",
                 )
-            self._queue.put(_Operation(work, answer))
+            self._queue.put(_Operation(work, answer, settle))
         return answer
 
     def close(self) -> None:
@@ -120,7 +140,7 @@ class Committer:
         """
         connection = self._engine.connect()
         try:
-            raw = _raw(connection)
+            raw = raw_connection(connection)
             busy, _, _ = raw.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
         except sqlite3.Error:
             connection.invalidate()
@@ -164,9 +184,10 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
             failure = error
         else:
-            self._strikes = 0
+            trouble = self._settled(group)
             for operation, result, refused in outcomes:
-                _answer(operation.answer, result, refused)
+                unsettled = trouble if operation.settle else None
+                _answer(operation.answer, result, refused or unsettled)
             return
         for operation in group:
             _answer(operation.answer, None, failure)
@@ -177,7 +198,7 @@ class Committer:
         try:
             result = work(self._connection)
             savepoint.commit()
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             translated = self._translate(error)
             if isinstance(translated, Retryable):
                 raise  # the disk's or the file's condition: it concerns the whole group
@@ -188,9 +209,27 @@ class Committer:
             return None, error
         return result, None
 
+    def _settled(self, group: list[_Operation]) -> EdgeError | None:
+        """Settle what the group asks for; the error of those operations if it fails."""
+        if self._settle is None or not any(operation.settle for operation in group):
+            self._strikes = 0
+            return None
+        try:
+            self._settle(raw_connection(self._connection))
+        except OSError as error:
+            failure = Retryable(
+                f"{error.filename or self._database.parent}: cannot be written: {error.strerror}",
+                action="free disk space or check the disk; the operation is tried again",
+            )
+            return self._strike(failure) if error.errno == errno.EIO else failure
+        except sqlite3.Error as error:
+            return self._recover(error)
+        self._strikes = 0
+        return None
+
     def _require_transaction(self) -> None:
         """SQLite ends the transaction by itself on some errors; COMMIT would then do nothing."""
-        if not _raw(self._connection).in_transaction:
+        if not raw_connection(self._connection).in_transaction:
             raise Retryable(
                 f"{self._database}: the transaction was rolled back by the database",
                 action="the operation is tried again",
@@ -213,31 +252,42 @@ class Committer:
         cause = _cause(error)
         if not isinstance(cause, sqlite3.Error) or not is_damage(cause):
             return failure
-        self._strikes += 1
         if not self._connection.closed:
             self._connection.invalidate()
             self._connection.close()
+        return self._strike(failure)
+
+    def _strike(self, failure: EdgeError) -> EdgeError:
+        """Count a sign of damage; the last one ends the store, and a restart looks closer."""
+        self._strikes += 1
         if self._strikes < MAX_STRIKES:
             return failure
+        found, damaged = self._quick_check()
+        if damaged:
+            leave_mark(self._database.parent, found)
         self._broken = Fatal(
             f"{self._database}: the database or its disk failed {self._strikes} times in a row;"
-            f" the check of the file says: {self._quick_check()}",
-            action="restart the service; if this repeats, check the disk and restore a backup",
+            f" the check of the file says: {found}",
+            action="restart the service: it sets a damaged database aside and restores a backup;"
+            " if this repeats, check the disk",
         )
         return self._broken
 
-    def _quick_check(self) -> str:
+    def _quick_check(self) -> tuple[str, bool]:
+        """Say what the check finds, and whether that is damage rather than a failing disk."""
         try:
             with self._engine.connect() as connection:
-                return str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
         except DBAPIError as error:
-            return str(error.orig)
+            cause = _cause(error)
+            return str(cause), isinstance(cause, sqlite3.Error) and is_corrupt(cause)
+        return found, found != "ok"
 
     def _shut(self) -> None:
         try:
             if not self._connection.closed:
                 # Closing would do it, but not while a reader is connected.
-                _raw(self._connection).execute("PRAGMA wal_checkpoint(PASSIVE)")
+                raw_connection(self._connection).execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error:
             pass  # the log is complete by itself; the next start moves it over
         finally:
@@ -245,7 +295,8 @@ class Committer:
             self._engine.dispose()
 
 
-def _raw(connection: Connection) -> sqlite3.Connection:
+def raw_connection(connection: Connection) -> sqlite3.Connection:
+    """Give the driver's own connection under SQLAlchemy's, in the same transaction."""
     return cast("sqlite3.Connection", connection.connection.dbapi_connection)
 
 

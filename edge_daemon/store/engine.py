@@ -27,7 +27,8 @@ _PRAGMAS: Final = (
     "PRAGMA journal_size_limit=16777216",
 )
 
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
+_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_DAMAGE: Final = _CORRUPT | {sqlite3.SQLITE_IOERR}
 _WAIT: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another program",
     sqlite3.SQLITE_LOCKED: "is locked by another connection",
@@ -73,6 +74,11 @@ def primary_code(error: sqlite3.Error) -> int | None:
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the file or the disk may be bad, so that the connection must be reopened."""
     return primary_code(error) in _DAMAGE
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether what was read is not what SQLite wrote, as far as this reading can tell."""
+    return primary_code(error) in _CORRUPT
 
 
 def wrap(error: sqlite3.Error, database: Path) -> EdgeError:

@@ -17,6 +17,17 @@ DATABASE_NAME: Final = "edge.sqlite3"
 LOCK_NAME: Final = "lock"
 ARCHIVE_NAME: Final = "captures"
 BACKUPS_NAME: Final = "backups"
+ORIGINS_NAME: Final = "origins.log"
+SET_ASIDE_NAME: Final = "set-aside"
+RESTORING_NAME: Final = "restoring.sqlite3"
+DAMAGED_NAME: Final = "damaged"
+
+
+BACK_KEY: Final = "take_in_again"
+"""Key in ``meta`` while what stands in the archive may be missing in the database."""
+
+RECOVERED_KEY: Final = "recovered"
+"""Key in ``meta``: what the last recovery found and did (JSON)."""
 
 
 def database_path(data_dir: Path) -> Path:

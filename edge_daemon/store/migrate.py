@@ -5,7 +5,6 @@ Alembic is imported only when the database is behind, so that a normal start doe
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import DBAPIError
 
-from edge_daemon.errors import Retryable
 from edge_daemon.store import layout
 from edge_daemon.store.archive import make_directory, sync_directory
+from edge_daemon.store.backup import copy_database
 from edge_daemon.store.engine import BUSY_TIMEOUT_S, make_engine, wrap
 from edge_daemon.store.revision import newer_schema, read_revision
 
@@ -55,7 +54,9 @@ def migrate(
         if found is not None:
             if found > revision:
                 raise newer_schema(database, found)
-            back_up(database, data_dir / layout.BACKUPS_NAME / f"before-{found}-to-{revision}.db")
+            folder = data_dir / layout.BACKUPS_NAME
+            make_directory(folder)
+            copy_database(database, folder / f"before-{found}-to-{revision}.db")
         _upgrade(make_engine(database), migrations)
         sync_directory(data_dir)
     except sqlite3.Error as error:
@@ -66,26 +67,20 @@ def migrate(
         raise wrap(error.orig, database) from error
 
 
-def back_up(database: Path, target: Path) -> None:
-    """Copy a database with SQLite's online backup; `target` appears whole or not at all."""
-    partial = target.with_suffix(".partial")
-    make_directory(target.parent)
+def create(database: Path) -> None:
+    """Make a new database with every table of this software.
+
+    Raises
+    ------
+    Retryable
+        The disk is full, failing or read-only.
+    """
     try:
-        partial.unlink(missing_ok=True)
-        with (
-            closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(partial)) as copy,
-        ):
-            source.backup(copy)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        raise Retryable(
-            f"{target}: no backup could be made before the migration: {error}",
-            action="free disk space; the database was not touched",
-        ) from error
-    sync_directory(target.parent)
+        _upgrade(make_engine(database), MIGRATIONS)
+    except DBAPIError as error:
+        if not isinstance(error.orig, sqlite3.Error):
+            raise
+        raise wrap(error.orig, database) from error
 
 
 def _upgrade(engine: Engine, migrations: Path) -> None:

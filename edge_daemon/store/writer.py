@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from edge_daemon.errors import Fatal, Retryable
 from edge_daemon.records import CaptureState, RawCapture
 from edge_daemon.store import layout
 from edge_daemon.store.archive import Archive, make_directory
-from edge_daemon.store.committer import MAX_GROUP, Committer
+from edge_daemon.store.backup import DamagedError
+from edge_daemon.store.committer import MAX_GROUP, Committer, raw_connection
 from edge_daemon.store.lock import DirectoryLock
 from edge_daemon.store.migrate import migrate
 from edge_daemon.store.operations import (
@@ -29,8 +31,12 @@ from edge_daemon.store.operations import (
     move,
     sight,
 )
+from edge_daemon.store.origins import Origins
+from edge_daemon.store.reingest import bring_back
+from edge_daemon.store.replace import finish
 from edge_daemon.store.rows import clean, run_row, stamp_row, texts
 from edge_daemon.store.schema import captures, refusals
+from edge_daemon.store.soundness import leave_mark, was_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
     from edge_daemon.clock import Clock
     from edge_daemon.errors import Quarantine
     from edge_daemon.records import Classified, Decoded, Reported
+    from edge_daemon.store.reingest import Recovery
 
 T = TypeVar("T")
 
@@ -88,13 +95,26 @@ class PendingCapture:
 
 
 class Store:
-    """The one writer of a data directory; made with `Store.open`."""
+    """The one writer of a data directory; made with `Store.open`.
+
+    Attributes
+    ----------
+    recovery
+        What was lost and brought back when it was opened; None if nothing was.
+    """
 
     def __init__(
-        self, lock: DirectoryLock, archive: Archive, committer: Committer, clock: Clock
+        self,
+        lock: DirectoryLock,
+        archive: Archive,
+        origins: Origins,
+        committer: Committer,
+        clock: Clock,
     ) -> None:
+        self.recovery: Recovery | None = None
         self._lock = lock
         self._archive = archive
+        self._origins = origins
         self._committer = committer
         self._clock = clock
         self._open = True
@@ -105,8 +125,16 @@ class Store:
         return self._archive.root
 
     @classmethod
-    def open(cls, data_dir: Path, clock: Clock, *, max_group: int = MAX_GROUP) -> Self:
-        """Lock the directory, bring the schema up to date and start the writer thread.
+    def open(
+        cls,
+        data_dir: Path,
+        clock: Clock,
+        *,
+        max_group: int = MAX_GROUP,
+        prepare: Callable[[Path], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Lock the directory, bring database and archive together, start the writer thread.
 
         Parameters
         ----------
@@ -116,11 +144,17 @@ class Store:
             Stamps every row.
         max_group
             Most operations that share a commit.
+        prepare
+            Called with the directory once it is locked, before the database is opened
+            (`replace.repair`, or a restore). Without it a missing database is an error.
+        progress
+            Told of captures that are taken in again; see `reingest.bring_back`.
 
         Raises
         ------
         Fatal
-            Another process holds the directory, or the schema is newer than this software.
+            Another process holds the directory, the schema is newer than this software, or the
+            database is missing or damaged.
         Retryable
             The disk is full, failing or read-only.
         """
@@ -128,13 +162,64 @@ class Store:
         make_directory(data_dir)
         lock = DirectoryLock(data_dir / layout.LOCK_NAME)
         try:
-            migrate(data_dir)
-            archive = Archive(data_dir / layout.ARCHIVE_NAME)
-            committer = Committer(layout.database_path(data_dir), max_group=max_group)
+            finish(data_dir)
+            if prepare is not None:
+                prepare(data_dir)
+            return cls._open_locked(data_dir, clock, lock, max_group, progress)
+        except DamagedError as error:
+            leave_mark(data_dir, error.message)
+            lock.release()
+            raise Fatal(error.message, action=error.action) from error
         except BaseException:
             lock.release()
             raise
-        return cls(lock, archive, committer, clock)
+
+    @classmethod
+    def _open_locked(
+        cls,
+        data_dir: Path,
+        clock: Clock,
+        lock: DirectoryLock,
+        max_group: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> Self:
+        database = layout.database_path(data_dir)
+        if not database.exists() and was_ours(data_dir):
+            raise Fatal(
+                f"{database}: the database is missing, but backups or captures are there",
+                action="run `edge-daemon restore`: it restores the newest backup and takes in"
+                " again what came after it",
+            )
+        # Asked before anything opens the database: opening makes a log.
+        log = database.with_name(f"{database.name}-wal")
+        log_missing = lock.after_crash and database.exists() and not log.exists()
+        migrate(data_dir)
+        archive = Archive(data_dir / layout.ARCHIVE_NAME)
+        origins = _open_origins(data_dir)
+        try:
+            committer = Committer(database, max_group=max_group, settle=origins.catch_up)
+        except BaseException:
+            origins.close()
+            raise
+        store = cls(lock, archive, origins, committer, clock)
+        try:
+            store.recovery = bring_back(
+                lambda work: store.transact(lambda db: work(raw_connection(db))),
+                data_dir,
+                origins,
+                clock.stamp(),
+                log_missing=log_missing,
+                progress=progress,
+            )
+            # What a crash kept from the log of origins; every capture where there is none yet.
+            committer.submit(lambda _: None, settle=True).result()
+        except BaseException as error:
+            committer.close()
+            origins.close()
+            if isinstance(error, OSError):
+                raise _failed(data_dir, error) from error
+            raise
+        return store
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +237,7 @@ class Store:
         if self._open:
             self._open = False
             self._committer.close()
+            self._origins.close()
             self._lock.release()
 
     def ping(self) -> None:
@@ -206,7 +292,8 @@ class Store:
                 move(db, added, "quarantined", finished=True, reason=_reason_row(reason))
             return Acceptance(added, new=True)
 
-        return self.transact(work)
+        # Also for known bytes: their line may have failed to be written when they first came.
+        return self._committer.submit(work, settle=True).result()
 
     def sighting(self, capture_id: int, source: str, name: str) -> None:
         """Note that a known capture was seen under this name; the same sighting counts once."""
@@ -410,6 +497,21 @@ class Store:
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run an operation of another module of the store in the writer; return after COMMIT."""
         return self._committer.submit(work).result()
+
+
+def _open_origins(data_dir: Path) -> Origins:
+    path = data_dir / layout.ORIGINS_NAME
+    try:
+        return Origins(path)
+    except OSError as error:
+        raise _failed(path, error) from error
+
+
+def _failed(path: Path, error: OSError) -> Retryable:
+    return Retryable(
+        f"{error.filename or path}: cannot be used: {error.strerror}",
+        action="free disk space, check the disk and that this user may write there",
+    )
 
 
 def _reason_row(error: Quarantine) -> dict[str, str]:

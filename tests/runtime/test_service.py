@@ -161,3 +161,25 @@ def test_the_commented_configuration_is_what_the_unit_expects():
     assert f"StateDirectory={SYSTEM_DATA_DIR.name}" in unit
     assert Path("/var/lib/edge-daemon") == SYSTEM_DATA_DIR
     assert tomllib.loads(default_config_text())["source"]
+
+
+def test_a_damaged_database_is_replaced_and_every_result_comes_back(service, cohort, wait_until):
+    files = sorted(cohort.glob("*.fcs"))[:3]
+    for file in files:
+        shutil.copy(file, service.export / file.name)
+    process = service.start()
+    wait_until(lambda: counted(service) == 3)
+    process.send_signal(signal.SIGTERM)  # else the log would mend the first page
+    assert process.wait(15) == 0
+    digests = "SELECT group_concat(digest) FROM (SELECT digest FROM outbox ORDER BY digest)"
+    with contextlib.closing(queries.connect(service.data)) as db:
+        sent = db.execute(digests).fetchone()[0]
+    with (service.data / "edge.sqlite3").open("r+b") as file:
+        file.write(bytes(4096))
+    service.start()
+    wait_until(lambda: service.logged("store_recovered"))
+    wait_until(lambda: counted(service) == 3)
+    assert service.logged("store_damaged") == 1
+    with contextlib.closing(queries.connect(service.data)) as db:
+        assert db.execute(digests).fetchone()[0] == sent
+    assert (service.data / "set-aside" / "0001" / "edge.sqlite3").exists()
