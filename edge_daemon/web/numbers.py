@@ -79,6 +79,11 @@ class Numbers:
         conversion = self._conversion(code, unit)
         return value if value is None or conversion is None else value * conversion.factor
 
+    def decimals(self, code: str, unit: str | None = None) -> int:
+        """Return how many decimals `value` writes."""
+        conversion = self._conversion(code, unit)
+        return DECIMALS.get(code, 2) if conversion is None else conversion.decimals
+
     def signed(self, code: str, value: float | None, unit: str | None = None) -> str:
         """Write a difference with its sign; empty where there is none."""
         text = self.value(code, value, unit)

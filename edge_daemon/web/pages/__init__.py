@@ -14,11 +14,12 @@ def routes() -> list[BaseRoute]:
         device,
         listing,
         live,
+        pictures,
         result,
         set_aside,
         settings,
         signing,
     )
 
-    pages = (listing, result, live, set_aside, device, settings, signing)
+    pages = (listing, result, pictures, live, set_aside, device, settings, signing)
     return [route for page in pages for route in page.ROUTES]

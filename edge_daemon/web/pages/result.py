@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from edge_daemon.store import queries, visits
-from edge_daemon.web import render, values
+from edge_daemon.errors import EdgeError
+from edge_daemon.resources import reference_pictures_dir
+from edge_daemon.store import pictures, queries, visits
+from edge_daemon.web import plots, render, trend, values
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from edge_daemon.web.numbers import Numbers
 
 _SEVERITY: Final = ("invalid", "review", "info")
 
@@ -25,7 +30,10 @@ def page(request: Request) -> Response:
     with request.state.site.reading() as db:
         run = stored_run(db, run_id)
         visited = visits.of_patient(db, run)
-    return render.page(request, "result.html", _content(request, run, visited))
+        drawn, no_pictures = _pictures(db, run_id)
+    content = _content(request, run, visited)
+    content |= _plots(run, drawn, render.preferences(request).numbers)
+    return render.page(request, "result.html", {**content, "no_pictures": no_pictures})
 
 
 def stored_run(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:
@@ -57,8 +65,34 @@ def _content(
         "rows": values.table(run, before, numbers),
         "others": values.others(run, numbers),
         "before": before,
-        "visited": visited,
         "by_name": not run["patient_id"],
+        "trend_columns": (shown := trend.columns(visited, {}, numbers)),
+        "visits": trend.rows(visited, shown, numbers),
+    }
+
+
+def _pictures(db: sqlite3.Connection, run_id: int) -> tuple[dict[str, Any] | None, str]:
+    """Read the pictures of a run; without any, say why."""
+    try:
+        found = pictures.of_run(db, run_id)
+    except EdgeError as error:
+        return None, f"{error.message}. {error.action}"
+    missing = "This result was made before pictures of the cells were kept. Analyse it again."
+    return found, "" if found else missing
+
+
+def _plots(
+    run: Mapping[str, Any], drawn: dict[str, Any] | None, numbers: Numbers
+) -> dict[str, Any]:
+    """Lay out what the plots and their tables show."""
+    histograms = drawn["histograms"] if drawn else []
+    example = pictures.example(reference_pictures_dir(), run["profile"], run["species"])
+    return {
+        "pictures": drawn,
+        "example": {**example["example"], "simulated": example["simulated"]} if example else None,
+        "scattergrams": plots.SCATTERGRAMS,
+        "histograms": [plots.histogram_table(h, numbers) for h in histograms],
+        "classes": plots.class_rows(run["counts"], numbers),
         "total": sum(run["counts"].values()),
     }
 
