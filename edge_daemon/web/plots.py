@@ -116,13 +116,16 @@ def _remarks(picture: Mapping[str, Any], numbers: Numbers) -> tuple[str, ...]:
         )
     outside = picture.get("below", 0) + picture.get("above", 0)
     if outside:
-        found.append(f"{numbers.whole(outside)} cells lie beyond the axis.")
-    if picture.get("left_out"):
-        left = numbers.whole(picture["left_out"])
-        found.append(f"{left} cells have no volume: their signals lie off the calibration.")
+        found.append(f"{_cells(outside, numbers)} beyond the axis.")
+    if left := picture.get("left_out", 0):
+        found.append(f"{_cells(left, numbers)} off the calibration and without a volume.")
     if picture.get("why_no_volume"):
         found.append("Volumes are not known here; the axis is the signal that grows with size.")
     return tuple(found)
+
+
+def _cells(count: int, numbers: Numbers) -> str:
+    return "1 cell lies" if count == 1 else f"{numbers.whole(count)} cells lie"
 
 
 def class_rows(counts: Mapping[str, int], numbers: Numbers) -> list[tuple[str, str, str, str]]:

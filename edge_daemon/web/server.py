@@ -15,6 +15,7 @@ from edge_daemon.log import Event
 from edge_daemon.source_settings import endpoint
 from edge_daemon.web import certificates
 from edge_daemon.web.certificates import Certificate
+from edge_daemon.web.interpreting import Shelf
 from edge_daemon.web.passwords import Passwords
 from edge_daemon.web.site import Site
 
@@ -124,6 +125,7 @@ class WebServer:
             log=self._log.emit,
             secure=certificate is not None,
             hosts=_names(self._web.hosts),
+            shelf=Shelf(self._settings.reference.extra_dirs),
             stopping=self._stopping,
         )
         _quieten(self._log.emit)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_daemon.store import queries
+from edge_daemon.web.interpreting import Shelf
 from edge_daemon.web.passwords import Passwords
 from edge_daemon.web.sessions import Sessions, Throttle, new_token
 
@@ -40,6 +41,8 @@ class Site:
         Writes one event, with its fields.
     secure
         Whether the page is served over TLS.
+    shelf
+        The site's reference intervals and rules.
     hosts
         Names, beside addresses, that a browser may call this box by.
     stopping
@@ -55,6 +58,7 @@ class Site:
     log: Callable[..., None]
     secure: bool = False
     hosts: frozenset[str] = frozenset({"localhost"})
+    shelf: Shelf = field(default_factory=Shelf)
     stopping: threading.Event = field(default_factory=threading.Event)
     secret: str = field(default_factory=new_token)
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from edge_daemon import wording
 from edge_daemon.records import MEASUREMENT_CODES
+from edge_daemon.web.interpreting import citations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edge_daemon.reference.findings import Interpretation, MarkedValue, Reference
     from edge_daemon.web.numbers import Numbers
 
 
@@ -35,6 +37,23 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """Value on a bar whose middle third is the reference interval; all from 0 to 100.
+
+    Attributes
+    ----------
+    at
+        The value; one far away stands at the end.
+    low, high
+        Its 95 % interval, or the value itself.
+    """
+
+    at: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One measurand.
 
@@ -48,6 +67,16 @@ class Row:
         Whether it was derived and not counted or measured.
     flags
         Codes of the flags that concern it.
+    mark
+        ``H`` or ``L``: above or below the reference interval; empty within it or without one.
+    clear
+        The whole 95 % interval lies beyond the limit, too.
+    unconfirmed
+        A remark asks for something before the value is trusted.
+    reference, letter
+        Reference interval as text, and the letter of its source; empty without one.
+    bar
+        Where interval and value lie on the small bar, or None.
     analyzer, before
         The analyzer's own value; that of the last visit.
     """
@@ -59,17 +88,30 @@ class Row:
     interval: str
     calculated: bool
     flags: tuple[str, ...]
+    mark: str
+    clear: bool
+    unconfirmed: bool
+    reference: str
+    letter: str
+    bar: Bar | None
     analyzer: Beside | None
     before: Beside | None
 
 
-def table(run: Mapping[str, Any], before: Mapping[str, Any] | None, numbers: Numbers) -> list[Row]:
+def table(
+    run: Mapping[str, Any],
+    found: Interpretation,
+    before: Mapping[str, Any] | None,
+    numbers: Numbers,
+) -> list[Row]:
     """Lay out the values of a run.
 
     Parameters
     ----------
     run
         As `queries.run`.
+    found
+        The run beside the reference intervals.
     before
         The patient's result before this one, as `queries.results`, or None.
     numbers
@@ -78,20 +120,66 @@ def table(run: Mapping[str, Any], before: Mapping[str, Any] | None, numbers: Num
     compared = {row["code"]: row for row in run["analyzer"]["differences"]}
     lines = {line["code"]: line for line in run["analyzer"]["values"] if line["code"]}
     earlier = {m["code"]: m for m in before["measurements"]} if before else {}
+    marked = {value.code: value for value in found.values}
+    _, letters = citations(found)
     return [
-        Row(
-            code=m["code"],
-            name=wording.MEASUREMENT_NAMES.get(m["code"], ""),
-            value=numbers.value(m["code"], m["value"], m["unit"]),
-            unit=numbers.unit(m["code"], m["unit"]) if m["value"] is not None else "",
-            interval=numbers.interval(m["code"], m["low"], m["high"], m["unit"]),
-            calculated=m["method"] == "calculated",
-            flags=tuple(m["flags"]),
+        _row(
+            m,
+            marked[m["code"]],
+            letters.get(m["code"], ""),
+            numbers,
             analyzer=_analyzer(lines.get(m["code"]), compared.get(m["code"]), numbers),
             before=_earlier(m, earlier.get(m["code"]), numbers),
         )
         for m in sorted(run["measurements"], key=_place)
     ]
+
+
+def _row(
+    m: Mapping[str, Any],
+    marked: MarkedValue,
+    letter: str,
+    numbers: Numbers,
+    *,
+    analyzer: Beside | None,
+    before: Beside | None,
+) -> Row:
+    reference = marked.reference if m["value"] is not None else None
+    code, unit = m["code"], m["unit"]
+    return Row(
+        code=code,
+        name=wording.MEASUREMENT_NAMES.get(code, ""),
+        value=numbers.value(code, m["value"], unit),
+        unit=numbers.unit(code, unit) if m["value"] is not None else "",
+        interval=numbers.interval(code, m["low"], m["high"], unit),
+        calculated=m["method"] == "calculated",
+        flags=tuple(m["flags"]),
+        mark=marked.mark or "",
+        clear=marked.clear,
+        unconfirmed=marked.unconfirmed,
+        reference=""
+        if reference is None
+        else numbers.interval(code, reference.low, reference.high, reference.unit),
+        letter=letter,
+        bar=_bar(m, reference),
+        analyzer=analyzer,
+        before=before,
+    )
+
+
+def _bar(m: Mapping[str, Any], reference: Reference | None) -> Bar | None:
+    """Place a value against its interval, which spans the middle third."""
+    if reference is None or m["unit"] != reference.unit:
+        return None
+    width = reference.high - reference.low
+
+    def at(value: float) -> float:
+        share = 100.0 / 3.0 * (1.0 + (value - reference.low) / width)
+        return round(min(100.0, max(0.0, share)), 1)
+
+    value = m["value"]
+    low, high = (value if m[end] is None else m[end] for end in ("low", "high"))
+    return Bar(at(value), at(low), at(high))
 
 
 def _place(measurement: Mapping[str, Any]) -> int:

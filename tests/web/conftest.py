@@ -83,14 +83,23 @@ class Box:
         return RawCapture(instrument, "export", name or f"{self.count:04d}.fcs", digest, data)
 
     def add(
-        self, *, name=None, flags=(REVIEW, NOTE), measurements=MEASUREMENTS, counts=COUNTS, **sample
+        self,
+        *,
+        name=None,
+        flags=(REVIEW, NOTE),
+        measurements=MEASUREMENTS,
+        counts=COUNTS,
+        pictures=b"",
+        **sample,
     ):
         """Store one run and return its id."""
         info = dataclasses.replace(SAMPLE, sample_id=f"D-{self.count + 1:04d}")
         info = dataclasses.replace(info, **sample)
         decoded = Decoded("sim_optical4/1.0", "ab" * 32, sum(counts), ("LA.H",), info, ("a note",))
         by_class = dict(zip(CELL_CLASSES, counts, strict=True))
-        called = Classified("sim@0.1.0", "cd" * 32, by_class, tuple(measurements), tuple(flags))
+        called = Classified(
+            "sim@0.1.0", "cd" * 32, by_class, tuple(measurements), tuple(flags), pictures=pictures
+        )
         accepted = self.store.accept(self._capture(name))
         self.store.record_decoded(accepted.capture_id, decoded)
         return self.store.record_run(accepted.capture_id, decoded, called)
@@ -145,12 +154,13 @@ def serve(box, journal):
     """Serve the box's page; settings of ``[web]`` may be given."""
     servers = []
 
-    def start(**web):
+    def start(*, reference=(), **web):
         settings = Settings.model_validate(
             {
                 "box": {"name": "clinic", "data_dir": str(box.path)},
                 "source": [{"name": "an1", "path": str(box.path)}],
                 "web": {"listen": "127.0.0.1:0", **web},
+                "reference": {"extra_dirs": list(reference)},
             },
             context={"base": box.path},
         )

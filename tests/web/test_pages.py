@@ -4,7 +4,17 @@ import hashlib
 
 import pytest
 
+from edge_daemon.resources import reference_pictures_dir
+from edge_daemon.store import pictures
+from edge_daemon.web import plots
+from edge_daemon.web.numbers import Numbers
 from edge_daemon.web.render import STATIC
+
+
+@pytest.fixture(scope="module")
+def example():
+    """Bytes of pictures as a run has them."""
+    return (reference_pictures_dir() / "sim_optical4" / "dog.pictures").read_bytes()
 
 
 def test_an_empty_box_says_so(browser):
@@ -20,7 +30,9 @@ def test_the_list_has_the_newest_first_with_headline_and_reason(box, browser):
     page = browser.get()
     assert page.shown.index("Mia") < page.shown.index("Bello")
     assert "Review" in page.shown
-    assert "Red cell clumps 1.3 %." in page.shown
+    assert "Red cell clumps 1.3 %; Low platelets unconfirmed: clumps?" in page.shown
+    assert "H 70.1" not in page.shown  # MCV stands on the result's own page
+    assert "L 154" not in page.shown.split("Bello")[1]  # within a dog's interval
     assert "SIMULATED" in page.shown
     assert "Analyzer last heard just now." in page.shown
 
@@ -124,3 +136,105 @@ def test_static_files_are_kept_by_version(browser):
     assert "immutable" in answer.headers["Cache-Control"]
     assert address.endswith(hashlib.sha256((STATIC / "page.css").read_bytes()).hexdigest()[:12])
     assert "no-store" in page.headers["Cache-Control"]
+
+
+def test_values_stand_beside_the_interval_of_their_species(box, browser):
+    run = box.add()
+    page = browser.get(f"/results/{run}")
+    assert "5.65–8.87 a" in page.shown
+    assert "a dog, version" in page.shown
+    assert "IDEXX ProCyte Dx reference intervals" in page.shown
+    cat = browser.get(f"/results/{box.add(species='cat')}")
+    assert "H 70.1" in cat.shown
+    assert "unconfirmed" in cat.shown
+    assert "Norman et al. 2001" in cat.shown
+    unknown = browser.get(f"/results/{box.add(species=None)}")
+    assert "Species unknown: no interval is used." in unknown.shown
+
+
+def test_the_regeneration_band_is_said_with_its_source(box, browser):
+    shown = browser.get(f"/results/{box.add()}").shown
+    assert "Regeneration none: 35.6 K/µL" in shown
+    assert "absolute reticulocyte count" in shown
+
+
+def test_intervals_of_the_site_count_without_a_restart(box, serve, open_browser, tmp_path):
+    own = tmp_path / "tables" / "dog.toml"
+    own.parent.mkdir()
+    page = open_browser(serve(reference=[str(own.parent)]).url)
+    run = box.add()
+    assert "IDEXX" in page.get(f"/results/{run}").shown
+    own.write_text(
+        'kind = "intervals"\nspecies = "dog"\nversion = "2026-11"\n'
+        '[site]\nby = "Dr A"\nreason = "own dogs"\n[sources.ours]\ntext = "120 dogs"\n'
+        '[intervals]\nRBC = { low = 7.5, high = 8.6, unit = "10*12/L", source = "ours" }\n'
+    )
+    shown = page.get(f"/results/{run}").shown
+    assert "L 7.12" in shown
+    assert "this site: Dr A, own dogs" in shown
+    own.write_text("kind = 3")
+    assert "has mistakes: no interval is used" in page.get(f"/results/{run}").shown
+
+
+def test_the_headline_searched_for_is_the_one_shown(box, browser):
+    """A rule can ask for a look where no flag does."""
+    box.add(patient_name="Mia", species="cat", flags=())  # PLT 155: unconfirmed in a cat
+    box.add(patient_name="Bello", flags=())
+    review, ok = browser.get("/?q=review").text, browser.get("/?q=ok").text
+    assert "Mia" in review
+    assert "Bello" not in review
+    assert "Bello" in ok
+    assert "Mia" not in ok
+
+
+def test_the_headline_filter_pages_on(box, browser):
+    for _ in range(3):
+        box.add(patient_name="Mia", species="cat", flags=())
+        for _ in range(15):
+            box.add(flags=())
+    page = browser.get("/?q=review")
+    assert page.text.count('class="open"') == 3
+    first = browser.get("/?q=ok")
+    assert first.text.count('class="open"') == 40
+    older = first.text.split('rel="next"')[0].rsplit('href="', 1)[1].split('"')[0]
+    assert browser.get(older.replace("&amp;", "&")).text.count('class="open"') == 5
+
+
+def test_pictures_come_as_they_were_stored(box, browser, example):
+    run = box.add(pictures=example)
+    answer = browser.get(f"/results/{run}/pictures")
+    assert answer.status == 200
+    assert answer.body == example
+    assert browser.get(f"/results/{run}/normal").status == 200
+    without = box.add(species="alpaca", instrument_model="x")
+    assert browser.get(f"/results/{without}/pictures").status == 404
+    assert "made before pictures" in browser.get(f"/results/{without}").shown
+    assert browser.get("/results/99/normal").status == 404
+
+
+def test_the_table_of_a_histogram_has_every_cell(example):
+    for picture in pictures.decode(example)["histograms"]:
+        table = plots.histogram_table(picture, Numbers())
+        told = sum(int(c.replace("\u202f", "")) for _, counts in table.rows for c in counts)
+        assert told == sum(sum(cells["counts"]) for cells in picture["cells"].values())
+        assert 5 <= len(table.rows) <= 30
+
+
+def test_the_trend_has_every_visit_with_its_interval(box, browser):
+    runs = [box.add(flags=()) for _ in range(3)]
+    page = browser.get(f"/results/{runs[1]}")
+    assert page.text.count('data-code="HCT" data-at=') == 3
+    assert 'data-value="49.9" data-low="47.7" data-high="52.2"' in page.text
+    assert 'data-low="37.3" data-high="61.7"' in page.text
+    assert "(this one)" in page.shown
+
+
+def test_histories_are_never_mixed(box, browser):
+    box.add(simulated=False)
+    box.add(patient_id=None, species="cat")
+    run = box.add(patient_id=None)
+    same = box.add(patient_id=None)
+    shown = browser.get(f"/results/{same}")
+    assert f'href="/results/{run}"' in shown.text
+    assert "check that it is the same animal" in shown.shown
+    assert shown.text.count('data-code="HCT" data-at=') == 2

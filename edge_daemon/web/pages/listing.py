@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -11,6 +12,7 @@ from starlette.routing import Route
 from edge_daemon.store import queries, searching
 from edge_daemon.web import render
 from edge_daemon.web.asking import understand
+from edge_daemon.web.interpreting import STATUS
 from edge_daemon.web.pages.live import newest
 
 if TYPE_CHECKING:
@@ -19,9 +21,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from edge_daemon.reference.findings import Interpretation
     from edge_daemon.web.asking import Asked
+    from edge_daemon.web.site import Site
 
 PAGE_SIZE: Final = 40
+LOOKED_AT: Final = 400
+"""Most runs that are put beside the tables for one page."""
+
 SHOWN: Final = ("RBC", "HCT", "RETIC", "PLT")
 """Measurands that stand in the list."""
 
@@ -39,37 +46,65 @@ def rows(request: Request) -> Response:
 def _content(request: Request) -> dict[str, Any]:
     text = request.query_params.get("q", "")[:200]
     before = number(request.query_params.get("before"))
-    with request.state.site.reading() as db:
+    site: Site = request.state.site
+    with site.reading() as db:
         flags = searching.flag_codes(db)
         asked = understand(text, flags, datetime.now().astimezone())
-        found, inside = _found(db, asked, before)
-        results = queries.results(db, ids=found[:PAGE_SIZE], limit=PAGE_SIZE, all_runs=True)
-        heard = newest(db, request.state.site)
-    older = None
-    if len(found) > PAGE_SIZE:
-        older = "/?" + urlencode({**({"q": text} if text else {}), "before": found[PAGE_SIZE - 1]})
+        page = _gather(db, site, asked, before, inside=False)
+        inside = False
+        if not page.shown and page.older is None and asked.wanted.text is not None:
+            page, inside = _gather(db, site, asked, before, inside=True), True
+        heard = newest(db, site)
+    query = {"q": text} if text else {}
     return {
         "query": text,
         "asked": asked,
-        "inside": inside,
-        "results": results,
-        "units": _units(results),
+        "inside": inside and bool(page.shown),
+        "results": page.shown,
+        "units": _units([run for run, _ in page.shown]),
         "shown": SHOWN,
         "flags": flags,
-        "older": older,
+        "older": None if page.older is None else "/?" + urlencode({**query, "before": page.older}),
         "paged": before is not None,
         "heard": heard,
         "rows_url": "/rows?" + urlencode({"q": text}),
+        "status_of": STATUS,
     }
 
 
-def _found(db: sqlite3.Connection, asked: Asked, before: int | None) -> tuple[list[int], bool]:
-    """Find one page's runs and one more; look inside names only where no name begins so."""
-    found = searching.find(db, asked.wanted, limit=PAGE_SIZE + 1, before=before)
-    if found or asked.wanted.text is None:
-        return found, False
-    found = searching.find(db, asked.wanted, limit=PAGE_SIZE + 1, before=before, inside=True)
-    return found, bool(found)
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Runs with what their reference intervals say, and where the next page begins."""
+
+    shown: list[tuple[dict[str, Any], Interpretation]]
+    older: int | None
+
+
+def _gather(
+    db: sqlite3.Connection, site: Site, asked: Asked, before: int | None, *, inside: bool
+) -> _Page:
+    """Read one page; where a headline is asked for, look on until it is full or long enough.
+
+    A rule can ask for a look where no flag does, so the headline is known only once a run was put
+    beside the tables of this site.
+    """
+    headline = asked.wanted.status
+    wanted = asked.wanted if headline in (None, "invalid") else replace(asked.wanted, status=None)
+    shown: list[tuple[dict[str, Any], Interpretation]] = []
+    looked = 0
+    while True:
+        ids = searching.find(db, wanted, limit=PAGE_SIZE + 1, before=before, inside=inside)
+        chunk, more = ids[:PAGE_SIZE], len(ids) > PAGE_SIZE
+        for run in queries.results(db, ids=chunk, limit=PAGE_SIZE, all_runs=True):
+            found = site.shelf.interpret(run)
+            if headline in (None, STATUS[found.headline]):
+                shown.append((run, found))
+            before = run["id"]
+            if len(shown) == PAGE_SIZE:
+                return _Page(shown, before if more or run["id"] != chunk[-1] else None)
+        looked += len(chunk)
+        if not more or looked >= LOOKED_AT:
+            return _Page(shown, before if more else None)
 
 
 def _units(results: list[dict[str, Any]]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from edge_daemon.errors import EdgeError
 from edge_daemon.resources import reference_pictures_dir
 from edge_daemon.store import pictures, queries, visits
 from edge_daemon.web import plots, render, trend, values
+from edge_daemon.web.interpreting import STATUS, asking_list, citations, unmarked
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from edge_daemon.reference.findings import Interpretation
     from edge_daemon.web.numbers import Numbers
-
-_SEVERITY: Final = ("invalid", "review", "info")
 
 
 def page(request: Request) -> Response:
@@ -54,20 +54,30 @@ def _content(
     request: Request, run: dict[str, Any], visited: list[dict[str, Any]]
 ) -> dict[str, Any]:
     numbers = render.preferences(request).numbers
+    found = request.state.site.shelf.interpret(run)
     earlier = [visit for visit in visited if visit["id"] < run["id"]]
     before = earlier[0] if earlier else None
     return {
         "run": run,
-        "flags": sorted(
-            [*run["flags"], *run["analyzer"]["remarks"]],
-            key=lambda flag: _SEVERITY.index(flag["severity"]),
-        ),
-        "rows": values.table(run, before, numbers),
+        "found": found,
+        "status": STATUS[found.headline],
+        "asks": asking_list(run, found),
+        "rows": values.table(run, found, before, numbers),
+        "sources": citations(found)[0],
+        "unmarked": unmarked(found),
         "others": values.others(run, numbers),
         "before": before,
         "by_name": not run["patient_id"],
-        "trend_columns": (shown := trend.columns(visited, {}, numbers)),
+        "trend_columns": (shown := trend.columns(visited, _intervals(found), numbers)),
         "visits": trend.rows(visited, shown, numbers),
+    }
+
+
+def _intervals(found: Interpretation) -> dict[str, tuple[float, float]]:
+    return {
+        value.code: (value.reference.low, value.reference.high)
+        for value in found.values
+        if value.reference is not None
     }
 
 

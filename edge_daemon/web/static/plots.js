@@ -2,6 +2,7 @@
 // Scattergrams on canvas, histograms and trends with uPlot. Every plot has its table in the page.
 (() => {
   const CLASSES = ["pure_rbc", "reticulocyte", "clumped_rbc", "platelet", "other"];
+  const GROUPS = [["pure_rbc", "reticulocyte", "clumped_rbc"], ["platelet"]]; // outlined apart
   const SHORT = { pure_rbc: "red cells", reticulocyte: "retic", clumped_rbc: "clumps", platelet: "platelets", other: "other" };
   const NAMES = {
     size_content: "Size and content", size_dye: "Size and RNA dye", size_width: "Size and width",
@@ -59,11 +60,11 @@
     ["x", "y"].every((k) => ["name", "unit", "scale", "low", "high", "bins"].every((p) => a[k][p] === b[k][p]));
   const label = (axis) => NAMES[axis.name.split(".")[0]] || axis.name;
 
-  // Where `share` of all cells lie, densest bins first, after a small blur: for an outline.
-  function region(picture, share) {
+  // Where `share` of these classes' cells lie, densest bins first, after a small blur.
+  function region(picture, classes, share) {
     const nx = picture.x.bins, ny = picture.y.bins;
     let grid = new Float64Array(nx * ny);
-    for (const cells of Object.values(picture.cells)) cells.forEach((n, i) => (grid[i] += n));
+    for (const name of classes) if (picture.cells[name]) picture.cells[name].forEach((n, i) => (grid[i] += n));
     for (let pass = 0; pass < 2; pass++) {
       const next = new Float64Array(nx * ny);
       for (let y = 0; y < ny; y++)
@@ -144,8 +145,7 @@
       }
     }
     pen.globalAlpha = 1;
-    if (outline) {
-      const { inside } = outline;
+    for (const { inside } of outline || []) {
       pen.strokeStyle = ink();
       pen.lineWidth = 1.6;
       pen.beginPath();
@@ -311,7 +311,7 @@
     const regions = new Map();
 
     function outlineOf(picture, other) {
-      if (!regions.has(picture.name)) regions.set(picture.name, region(other, 0.9));
+      if (!regions.has(picture.name)) regions.set(picture.name, GROUPS.map((group) => region(other, group, 0.9)));
       return regions.get(picture.name);
     }
     function draw() {
