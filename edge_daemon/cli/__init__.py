@@ -15,7 +15,7 @@ SECTIONS = {
         "show": Entry("results:show", "Show one result in full."),
         "reports": Entry("reports:reports", "List what the analyzers themselves reported."),
         "agreement": Entry("agreement:agreement", "Compare our values with the analyzer's own."),
-        "export": Entry("results:export", "Write results as CSV or JSON Lines."),
+        "export": Entry("export:export", "Write results as CSV, JSON Lines, FCS, HL7 or FHIR."),
         "explain": Entry("explain:explain", "Say which signals made the calls of a run."),
         "intervals": Entry("intervals:intervals", "Show reference intervals and rules."),
         "quarantine": Entry("results:quarantine", "List what could not be used, and why."),

@@ -14,24 +14,17 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import options, output
+from edge_daemon.cli.remaking import Remaker, plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from edge_daemon.classify.bundle import Bundle
     from edge_daemon.classify.explanation import Attribution, CellExplanation, Explanation
     from edge_daemon.cli.output import Form, Record
-    from edge_daemon.decode.profile import Profile
-    from edge_daemon.records import CellBatch, CellCalls
-    from edge_daemon.tasks import Plan
 
 _COMPARED: Final = {"red_cells": "red cells", "others": "all but red cells", "run": "all events"}
 _ABOUT: Final = ("sample_id", "species", "simulated", "name", "sha256", "profile", "model")
 _STRONGEST: Final = 3
-_RESTORE: Final = (
-    "Put back what made the run, or analyse its file again with `edge-daemon process FILE "
-    "--replay` and explain the new run."
-)
 
 
 @click.command()
@@ -67,7 +60,8 @@ def explain(
     from edge_daemon.classify import explain as explaining
 
     run = _find(data_dir, key)
-    batch, calls, bundle, same = _make_again(run, data_dir, _plan(config_file))
+    again = Remaker(plan_of(config_file), data_dir).make(run)
+    batch, calls, bundle, same = again.batch, again.calls, again.bundle, again.same
     how = output.form(as_json=as_json)
     about = {"run": run["id"], **{name: run[name] for name in _ABOUT}, "reproduced": same}
     if cell is None:
@@ -106,93 +100,6 @@ def _find(data_dir: Path, key: str) -> Record:
             action="Analyse its file again with `edge-daemon process FILE --replay`.",
         )
     return run
-
-
-def _plan(config_file: Path) -> Plan:
-    """Folders the service finds profiles and models in; a box without a service has no file."""
-    if config_file == options.DEFAULT_CONFIG and not config_file.is_file():
-        from edge_daemon.pipeline import default_plan
-
-        return default_plan()
-    from edge_daemon.config import load_config
-    from edge_daemon.service import plan_for
-
-    return plan_for(load_config(config_file))
-
-
-def _make_again(
-    run: Mapping[str, Any], data_dir: Path, plan: Plan
-) -> tuple[CellBatch, CellCalls, Bundle, bool]:
-    """Decode and classify as the run did; the last item says whether the counts are the same."""
-    from edge_daemon.classify.quantify import quantify
-    from edge_daemon.classify.runtime import Classifier
-    from edge_daemon.decode import decode
-    from edge_daemon.decode.limits import Limits
-    from edge_daemon.store.archive import archived_path, read_archived
-    from edge_daemon.store.layout import ARCHIVE_NAME
-
-    profile, bundle = _profile(run, plan), _bundle(run, plan)
-    data = read_archived(archived_path(data_dir / ARCHIVE_NAME, run["sha256"]), run["sha256"])
-    limits = Limits(max_bytes=plan.max_bytes)
-    name, dataset = run["capture"]["name"], _dataset(run["notes"])
-    batch = decode(data, profile, name=name, dataset=dataset, limits=limits)
-    calls = Classifier(bundle).classify(batch)
-    return batch, calls, bundle, dict(quantify(batch, calls, bundle).counts) == run["counts"]
-
-
-def _profile(run: Mapping[str, Any], plan: Plan) -> Profile:
-    from edge_daemon.decode.registry import Registry
-
-    registry = Registry.load(plan.profile_dirs)
-    profile = registry.profiles.get(run["profile"])
-    if profile is None:
-        raise _gone(run, "profile", registry.problems)
-    _must_be_the_same(run, "profile", profile.sha256)
-    return profile
-
-
-def _bundle(run: Mapping[str, Any], plan: Plan) -> Bundle:
-    from edge_daemon.classify.bundle import BundleShelf
-
-    shelf = BundleShelf.load(plan.model_dirs)
-    bundle = shelf.bundles.get(run["model"])
-    if bundle is None:
-        raise _gone(run, "model", shelf.problems)
-    _must_be_the_same(run, "model", bundle.manifest_sha256)
-    return bundle
-
-
-def _gone(
-    run: Mapping[str, Any], what: str, problems: Sequence[errors.EdgeError]
-) -> errors.EdgeError:
-    """Say that it is absent, with the problems of those that are there and cannot be used."""
-    unusable = "".join(f"; {problem.message}" for problem in problems)
-    return errors.EdgeError(
-        f"{what} {run[what]}, which made run {run['id']}, is not on this box or not usable"
-        f"{unusable}",
-        action=_RESTORE,
-    )
-
-
-def _must_be_the_same(run: Mapping[str, Any], what: str, found: str) -> None:
-    expected = run[f"{what}_sha256"]
-    if found != expected:
-        raise errors.EdgeError(
-            f"{what} {run[what]} is not the one that made run {run['id']}: expected SHA-256 "
-            f"{expected}, found {found}",
-            action=_RESTORE,
-        )
-
-
-def _dataset(notes: list[str]) -> int:
-    """Which data set of the file the run was made from."""
-    from edge_daemon.tasks import DATASET_NOTE
-
-    for note in notes:
-        number = note.removeprefix(DATASET_NOTE).partition(" ")[0]
-        if note.startswith(DATASET_NOTE) and number.isascii() and number.isdigit():
-            return int(number)
-    return 1
 
 
 def _write_heading(run: Mapping[str, Any], events: int) -> None:

@@ -14,9 +14,10 @@ from edge_daemon.cli import options, output
 from edge_daemon.cli.output import Column, printable
 from edge_daemon.reference.interpret import interpret_record
 from edge_daemon.reference.loading import load_tables
-from edge_daemon.wording import SEVERITIES
+from edge_daemon.wording import HEADLINES, SEVERITIES
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from edge_daemon.cli.output import Record
@@ -63,6 +64,27 @@ class Interpreter:
             for broken in tables.broken:
                 output.say(f"{broken.path}: {len(broken.problems)} mistake(s); it is not used.")
             output.say(output.next_action("Run `edge-daemon intervals --check`."))
+
+
+def interpreted(
+    db: sqlite3.Connection, chosen: Mapping[str, Any], limit: int | None = None
+) -> Iterator[Record]:
+    """Yield runs that pass the filters of `queries.results`, newest first, beside their intervals.
+
+    A remark can ask for a look at a run without such a flag, so the store alone cannot tell which
+    runs have the headline that is asked for.
+    """
+    from edge_daemon.store import queries
+
+    filters = dict(chosen)
+    wanted = filters.pop("status", None)
+    if wanted in ("ok", "invalid"):
+        filters["status"] = wanted
+    # The first page has the size of the list that is wanted.
+    stored = queries.export(db, limit=None if wanted else limit, **filters)
+    for record in Interpreter().add(stored):
+        if wanted is None or record["headline"] == HEADLINES[wanted]:
+            yield record
 
 
 def beside(record: Mapping[str, Any]) -> list[Record]:

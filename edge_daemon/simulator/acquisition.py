@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from edge_daemon.errors import EdgeError
+from edge_daemon.exchange.fcs_writer import FcsColumn, write_fcs
 from edge_daemon.records import CELL_CLASSES
 from edge_daemon.simulator.cells import concentrations, draw_particles
-from edge_daemon.simulator.fcs_writer import FcsColumn, write_fcs
 from edge_daemon.simulator.instruments import Firmware, find_firmware, find_instrument
 from edge_daemon.simulator.instruments import shifted as shift_physics
 from edge_daemon.simulator.optics import load_table

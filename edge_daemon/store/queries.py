@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "captures",
     "connect",
+    "epoch",
     "export",
     "notes",
     "quarantined",
@@ -250,6 +251,11 @@ def refused(db: sqlite3.Connection, *, limit: int = 50) -> list[dict[str, Any]]:
     return rows(db, "SELECT * FROM refusals ORDER BY id DESC LIMIT ?", [limit])
 
 
+def epoch(db: sqlite3.Connection) -> str:
+    """UUID that was made with the database and names it to other systems."""
+    return str(value(db, "SELECT value FROM meta WHERE key = 'epoch'"))
+
+
 def status(db: sqlite3.Connection) -> dict[str, Any]:
     """Sum the store up.
 
@@ -268,7 +274,7 @@ def status(db: sqlite3.Connection) -> dict[str, Any]:
     newest = captures(db, limit=1)
     return {
         "schema": layout.REVISION,
-        "epoch": value(db, "SELECT value FROM meta WHERE key = 'epoch'"),
+        "epoch": epoch(db),
         "states": states,
         "pending": value(db, "SELECT count(*) FROM captures WHERE finished = 0"),
         "runs": value(db, "SELECT count(*) FROM runs"),

@@ -28,10 +28,10 @@ from edge_daemon.decode.kit import read_sample
 from edge_daemon.decode.limits import Limits
 from edge_daemon.decode.profile import load_profile
 from edge_daemon.decode.report import read_reports
+from edge_daemon.exchange.fcs_writer import FcsColumn, write_fcs
 from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.simulator import wire
 from edge_daemon.simulator.cohort import sample
-from edge_daemon.simulator.fcs_writer import FcsColumn, write_fcs
 from edge_daemon.simulator.pulse_writer import write_pulses
 from edge_daemon.sources.framing.base import Deliver
 from edge_daemon.sources.framing.registry import make_framer

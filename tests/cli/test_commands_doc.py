@@ -54,7 +54,7 @@ def test_every_command_has_a_section_and_no_section_is_without_command():
 @pytest.mark.parametrize("words", TREE, ids=" ".join)
 def test_options_of_the_section_are_those_of_the_command(words):
     rows = [row for row in SECTIONS[words].splitlines() if row.startswith("| `")]
-    documented = {o for row in rows for o in re.findall(r"--[a-z-]+", row.split(" | ")[0])}
+    documented = {o for row in rows for o in re.findall(r"--[a-z0-9-]+", row.split(" | ")[0])}
     assert documented - {"--help"} == options(TREE[words])
 
 

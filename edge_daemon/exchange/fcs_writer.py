@@ -1,7 +1,8 @@
-"""A small strict writer of FCS 3.1 list mode with integer data.
+"""A small strict writer of FCS 3.1 list mode.
 
-FlowIO, the writer used elsewhere, writes float32 only; analyzers export the counts of their
-converters, in integers of 8, 16 or 32 bits with a logarithmic or linear scale.
+Analyzers export the counts of their converters, in integers of 8, 16 or 32 bits with a logarithmic
+or linear scale, which FlowIO cannot write; exports of called cells are float32. FlowIO reads both
+back in the tests.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    Values = NDArray[np.integer] | NDArray[np.floating]
 
 DELIMITER = "|"
 _HEADER_BYTES = 58
@@ -40,7 +43,7 @@ class FcsColumn:
     bits
         Word width: 8, 16 or 32.
     limit
-        ``$PnR``: every value is below it.
+        ``$PnR``: every whole number is below it; of float32 data a hint for the display.
     decades
         First number of ``$PnE``; 0 for a linear scale.
     """
@@ -54,7 +57,7 @@ class FcsColumn:
 
 def write_fcs(
     columns: Sequence[FcsColumn],
-    values: NDArray[np.integer],
+    values: Values,
     keywords: Mapping[str, str],
     *,
     byte_order: Literal["big", "little"],
@@ -66,7 +69,8 @@ def write_fcs(
     columns
         Description of each parameter.
     values
-        ``(events, parameters)``, recorded values.
+        ``(events, parameters)``: whole numbers as a converter records them, or float32 (then every
+        column has 32 bits and a linear scale).
     keywords
         Further keywords; empty values are left out, because FCS cannot hold them.
     byte_order
@@ -80,10 +84,14 @@ def write_fcs(
     Raises
     ------
     ValueError
-        If names repeat, a value does not lie below its column's limit, a keyword is one that
-        the writer computes, a text begins with the delimiter, or shapes do not agree.
+        If names repeat, a value does not lie below its column's limit or is not finite, a
+        keyword is one that the writer computes, a text begins with the delimiter, or shapes do
+        not agree.
     """
     _check(columns, values, keywords)
+    if values.dtype.kind == "f":
+        data = values.astype(">f4" if byte_order == "big" else "<f4").tobytes()
+        return _assemble(_pairs(columns, len(values), keywords, byte_order, "F"), data)
     mark = ">" if byte_order == "big" else "<"
     row = np.dtype([(f"{i}", f"{mark}u{c.bits // 8}") for i, c in enumerate(columns)])
     if len({c.bits for c in columns}) == 1:
@@ -93,7 +101,10 @@ def write_fcs(
         for i in range(len(columns)):
             records[f"{i}"] = values[:, i]
         data = records.tobytes()
-    pairs = _pairs(columns, len(values), keywords, byte_order)
+    return _assemble(_pairs(columns, len(values), keywords, byte_order, "I"), data)
+
+
+def _assemble(pairs: Mapping[str, str], data: bytes) -> bytes:
     text, begin = _text(pairs, len(data))
     end = begin + len(data) - 1
     in_header = (begin, end) if end <= _LARGEST_IN_HEADER else (0, 0)
@@ -102,15 +113,15 @@ def write_fcs(
     return header.encode("ascii") + text + data + b"00000000"
 
 
-def _check(
-    columns: Sequence[FcsColumn], values: NDArray[np.integer], keywords: Mapping[str, str]
-) -> None:
+def _check(columns: Sequence[FcsColumn], values: Values, keywords: Mapping[str, str]) -> None:
     names = [c.name for c in columns]
     if len(set(names)) != len(names) or not all(names) or any("," in name for name in names):
         raise ValueError(f"parameter names must be unique, filled and without comma: {names}")
     if values.ndim != 2 or values.shape[1] != len(columns):
         raise ValueError(f"values of shape {values.shape} for {len(columns)} parameters")
-    for i, column in enumerate(columns):
+    if values.dtype.kind == "f":
+        _check_floats(columns, values)
+    for i, column in enumerate(columns if values.dtype.kind != "f" else ()):
         if column.limit > 2**column.bits:
             raise ValueError(f"{column.name}: limit {column.limit} needs over {column.bits} bits")
         if len(values) and not (values[:, i].min() >= 0 and values[:, i].max() < column.limit):
@@ -123,8 +134,21 @@ def _check(
         raise ValueError(f"neither keyword nor value may begin with the delimiter {DELIMITER}")
 
 
+def _check_floats(columns: Sequence[FcsColumn], values: Values) -> None:
+    if values.dtype != np.float32:
+        raise ValueError(f"values are {values.dtype}; write whole numbers or float32")
+    if any(column.bits != 32 or column.decades for column in columns):
+        raise ValueError("columns of float32 have 32 bits and a linear scale")
+    if not np.isfinite(values).all():
+        raise ValueError("a value is not finite")
+
+
 def _pairs(
-    columns: Sequence[FcsColumn], events: int, keywords: Mapping[str, str], byte_order: str
+    columns: Sequence[FcsColumn],
+    events: int,
+    keywords: Mapping[str, str],
+    byte_order: str,
+    datatype: Literal["I", "F"],
 ) -> dict[str, str]:
     pairs = {
         "$BEGINANALYSIS": "0",
@@ -132,7 +156,7 @@ def _pairs(
         "$BEGINSTEXT": "0",
         "$ENDSTEXT": "0",
         "$BYTEORD": "4,3,2,1" if byte_order == "big" else "1,2,3,4",
-        "$DATATYPE": "I",
+        "$DATATYPE": datatype,
         "$MODE": "L",
         "$NEXTDATA": "0",
         "$PAR": str(len(columns)),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_daemon.decode.codecs.fcs import read_fcs
-from edge_daemon.simulator.fcs_writer import FcsColumn, write_fcs
+from edge_daemon.exchange.fcs_writer import FcsColumn, write_fcs
 
 
 def read(data):

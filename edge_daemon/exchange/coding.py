@@ -1,0 +1,99 @@
+"""What HL7 v2 and FHIR share: codes, rounding, and what may be said of a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_daemon import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOINC: Final = {
+    "RBC": "789-8", "HCT": "4544-3", "HGB": "718-7", "MCV": "787-2", "MCH": "785-6",
+    "MCHC": "786-4", "RDW": "788-0", "RETIC": "60474-4", "RETIC%": "17849-1", "PLT": "777-3",
+    "MPV": "32623-1", "PDW": "32207-3", "PCT": "51637-7",
+}  # fmt: skip
+"""Automated counts in blood. LOINC carries no species: the patient does."""
+
+CBC_PANEL: Final = "58410-2"
+SNOMED_SPECIES: Final = {
+    "dog": "448771007", "cat": "448169003", "horse": "35354009", "cow": "34618005",
+    "sheep": "125099002", "goat": "125097000",
+}  # fmt: skip
+"""As the HL7 laboratory-report guide gives them; the other species go as text."""
+BLOOD_SPECIMEN: Final = "119297000"
+
+LOCAL_SYSTEM: Final = "99EDGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which box speaks.
+
+    Attributes
+    ----------
+    epoch
+        UUID of the database.
+    version
+        Of this software.
+    """
+
+    epoch: str
+    version: str
+
+
+def reportable(run: Mapping[str, Any]) -> bool:
+    """Tell whether the values of a run may be given to others: those of a failed one may not."""
+    return bool(run["status"] != "invalid")
+
+
+def number(code: str, value: float | None) -> str | None:
+    """Round a value once, with the decimals of printed results; None where there is none."""
+    if value is None or not math.isfinite(value):
+        return None
+    text = f"{value:.{wording.DECIMALS.get(code, 2)}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def plain(text: str | None) -> str:
+    """Text without control characters but line breaks, and without white space around it."""
+    return "".join(c for c in text or "" if c.isprintable() or c in "\r\n").strip()
+
+
+def remarks(run: Mapping[str, Any], measurement: Mapping[str, Any]) -> list[str]:
+    """Messages of the flags that concern a measurement."""
+    messages = {flag["code"]: flag["message"] for flag in run["flags"]}
+    return [messages.get(code, code) for code in measurement["flags"]]
+
+
+def why_not(run: Mapping[str, Any], measurement: Mapping[str, Any]) -> str:
+    """Say why a value is not given."""
+    causes = remarks(run, measurement)
+    if not reportable(run):
+        causes = [wording.reason(run)]
+    return f"{wording.NOT_REPORTED}: {'; '.join(causes)}" if causes else wording.NOT_REPORTED
+
+
+def issued_at(run: Mapping[str, Any]) -> datetime | None:
+    """When the result was made, in UTC; None where the box did not know the time."""
+    return _moment(run["created_wall"]) if run["created_clock"] == "synchronised" else None
+
+
+def observed_at(run: Mapping[str, Any]) -> datetime | None:
+    """When the sample was measured, in UTC: by the analyzer's clock, else by the box's if known.
+
+    A time without a zone is taken as the box's own; what the analyzer wrote in a form of its own
+    is not guessed at.
+    """
+    return _moment(run["acquired_at"]) or issued_at(run)
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text or "").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
