@@ -1,0 +1,100 @@
+"""The unit under a real systemd: confined, ready, watched over, stopped.
+
+A campaign: a hang is noticed after WatchdogSec, and one test waits for that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import pytest
+
+from edge_daemon.simulator.cohort import sample
+
+from .conftest import DATA, UNIT, wait
+
+pytestmark = pytest.mark.campaign
+
+
+def take_one(box, index):
+    """Let the service take a capture; return how long the result took."""
+    before = box.results()
+    taken = sample(index, events=2000, seed=os.getpid(), firmware="1.0")
+    box.drop(f"{index}.fcs", taken.data)
+    return wait(lambda: box.results() == before + 1)
+
+
+def test_it_is_ready_soon_and_takes_a_file(box):
+    begun = int(box.show("InactiveExitTimestampMonotonic"))
+    ready = int(box.show("ActiveEnterTimestampMonotonic"))
+    took = take_one(box, 1)
+    print(f"ready after {(ready - begun) / 1e6:.1f} s, result after {took:.1f} s")  # noqa: T201 - a figure of the campaign
+    assert box.show("NRestarts") in ("0", "1")
+    assert box.show("SubState") == "running"
+
+
+def test_it_runs_as_nobody_with_nothing(box):
+    said = box.text(f"/proc/{box.pid}/status")
+    fields = dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
+    assert "0" not in fields["Uid"].split()
+    assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Seccomp"] == "2"
+    assert box.run("stat", "-c", "%U %a", DATA) == "edge-daemon 750"
+
+
+def test_its_exposure_is_at_most_two(box):
+    said = box.run("systemd-analyze", "security", UNIT, "--no-pager")
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert found, said
+    print(f"exposure {found[1]}")  # noqa: T201 - a figure of the campaign
+    assert float(found[1]) <= 2.0
+
+
+def test_its_workers_limit_themselves_under_the_filter(box):
+    take_one(box, 2)
+    workers = box.run("sh", "-c", f"cat /proc/{box.pid}/task/*/children").split()
+    assert len(workers) == 2
+    for worker in workers:
+        limits = box.text(f"/proc/{worker}/limits")
+        (data,) = re.findall(r"^Max data size\s+(\d+)", limits, re.MULTILINE)
+        assert int(data) == 768 << 20
+        (core,) = re.findall(r"^Max core file size\s+(\d+)", limits, re.MULTILINE)
+        assert int(core) == 0
+
+
+def test_a_hang_is_ended_by_the_watchdog_and_begun_again(box):
+    take_one(box, 3)
+    pid, restarts = box.pid, int(box.show("NRestarts"))
+    box.run("kill", "-STOP", str(pid))
+    gone = wait(lambda: box.pid != pid)
+    again = gone + wait(lambda: box.active() and box.pid not in (0, pid))
+    print(f"hung process gone after {gone:.1f} s, ready again after {again:.1f} s")  # noqa: T201 - a figure of the campaign
+    assert again <= 90.0
+    assert int(box.show("NRestarts")) == restarts + 1
+    take_one(box, 4)
+
+
+def test_it_stops_cleanly_and_leaves_nothing_running(box):
+    take_one(box, 5)
+    box.run("systemctl", "stop", UNIT)
+    assert box.show("ActiveState") == "inactive"
+    assert (box.show("Result"), box.show("ExecMainStatus")) == ("success", "0")
+    assert box.run("pgrep", "-u", "edge-daemon") == ""
+
+
+def test_doctor_finds_nothing_wrong_with_the_unit(box):
+    said = json.loads(box.edge("doctor", "--json", "--data-dir", DATA))
+    found = {check["name"]: check for check in said["checks"]}
+    print(json.dumps([c for c in said["checks"] if c["verdict"] != "ok"], indent=1))  # noqa: T201 - a figure of the campaign
+    for name in ("configuration", "data folder", "models", "service", "source analyzer-1"):
+        assert found[name]["verdict"] == "ok", found[name]
+
+
+def test_the_journal_holds_our_events_and_no_refused_call(box):
+    said = box.run("journalctl", "-u", UNIT, "-o", "cat", "--no-pager")
+    assert '"event": "service_ready"' in said
+    assert "Operation not permitted" not in said
+    assert "Traceback" not in said
