@@ -11,6 +11,7 @@ import re
 
 import pytest
 
+from edge_daemon.config import Workers
 from edge_daemon.simulator.cohort import sample
 
 from .conftest import DATA, UNIT, wait
@@ -60,7 +61,7 @@ def test_its_workers_limit_themselves_under_the_filter(box):
     for worker in workers:
         limits = box.text(f"/proc/{worker}/limits")
         (data,) = re.findall(r"^Max data size\s+(\d+)", limits, re.MULTILINE)
-        assert int(data) == 768 << 20
+        assert int(data) == Workers().memory_mb << 20
         (core,) = re.findall(r"^Max core file size\s+(\d+)", limits, re.MULTILINE)
         assert int(core) == 0
 
