@@ -13,6 +13,7 @@ SECTIONS = {
     "Results": {
         "results": Entry("results:results", "List results, newest first."),
         "show": Entry("results:show", "Show one result in full."),
+        "compare": Entry("compare:compare", "Compare a result with the patient's last visit."),
         "reports": Entry("reports:reports", "List what the analyzers themselves reported."),
         "agreement": Entry("agreement:agreement", "Compare our values with the analyzer's own."),
         "export": Entry("export:export", "Write results as CSV, JSON Lines, FCS, HL7 or FHIR."),

@@ -1,15 +1,17 @@
-"""A patient's earlier and later results; standard library only."""
+"""A patient's earlier and later results, and what changed; standard library only."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.store import queries
+from edge_daemon.store.joining import sample_key
 from edge_daemon.store.reader import rows
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 MOST: Final = 60
 
@@ -61,3 +63,74 @@ def of_patient(
     if run["id"] not in found:  # a run that a replay has superseded, or one of long ago
         found.append(run["id"])
     return queries.results(db, ids=found, limit=len(found), all_runs=True)
+
+
+def before(visited: Iterable[Mapping[str, Any]], run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Choose the visits before a run's own, newest first, one result each.
+
+    Visits are ordered by when their captures came, so that an old one that is analysed again does
+    not pass for a new visit. A repeat of the same sample is no visit of its own, and a failed
+    result says nothing that could be compared.
+
+    Parameters
+    ----------
+    visited
+        As `of_patient` gives it.
+    run
+        One of them.
+    """
+    seen = {sample_key(run["sample_id"])} - {None}
+    chosen = []
+    for visit in sorted(visited, key=lambda v: (-v["capture_id"], -v["id"])):
+        key = sample_key(visit["sample_id"])
+        if visit["capture_id"] >= run["capture_id"] or visit["status"] == "invalid" or key in seen:
+            continue
+        if key is not None:
+            seen.add(key)
+        chosen.append(dict(visit))
+    return chosen
+
+
+def changes(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Compare two results, value by value.
+
+    Returns
+    -------
+    list of dict
+        Of each measurement that both have, in the order of `now`: ``code``, ``unit``, ``now`` and
+        ``before`` (value, low, high), ``change`` (now less before, None unless both have a value
+        in the same unit), ``percent`` of the earlier, and ``exceeds``: whether the change is
+        larger than the 95 % intervals of both together explain; None where one has no interval.
+        How much a value moves between days in a healthy animal is not in those intervals.
+    """
+    of_earlier = {m["code"]: m for m in earlier["measurements"]}
+    return [
+        _change(measured, of_earlier[measured["code"]])
+        for measured in now["measurements"]
+        if measured["code"] in of_earlier
+    ]
+
+
+def _change(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "code": now["code"],
+        "unit": now["unit"],
+        "now": {key: now[key] for key in ("value", "low", "high")},
+        "before": {key: earlier[key] for key in ("value", "low", "high", "unit")},
+        "change": None,
+        "percent": None,
+        "exceeds": None,
+    }
+    if now["value"] is None or earlier["value"] is None or now["unit"] != earlier["unit"]:
+        return row
+    change = now["value"] - earlier["value"]
+    row["change"] = change
+    if earlier["value"]:
+        row["percent"] = 100.0 * change / earlier["value"]
+    # The doubts that face each other: of a rise, how low the new and how high the old may be.
+    ends = ("low", "high") if change > 0 else ("high", "low")
+    bounds = now[ends[0]], earlier[ends[1]]
+    if None not in bounds:
+        doubt = math.hypot(now["value"] - bounds[0], earlier["value"] - bounds[1])
+        row["exceeds"] = abs(change) > doubt
+    return row

@@ -55,8 +55,7 @@ def _content(
 ) -> dict[str, Any]:
     numbers = render.preferences(request).numbers
     found = request.state.site.shelf.interpret(run)
-    earlier = [visit for visit in visited if visit["id"] < run["id"]]
-    before = earlier[0] if earlier else None
+    before = next(iter(visits.before(visited, run)), None)
     return {
         "run": run,
         "found": found,
