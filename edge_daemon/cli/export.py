@@ -13,7 +13,7 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import choosing, options, output, report
-from edge_daemon.cli.interpretation import interpreted
+from edge_daemon.cli.interpretation import Interpreter, interpreted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -195,7 +195,8 @@ def _serialiser(
 
     origin = Origin(queries.epoch(db), __version__)
     write = as_hl7 if form == "hl7" else as_fhir
-    return lambda record: write(record, origin)
+    interpreter = Interpreter()
+    return lambda record: write(interpreter.in_full(record), origin)
 
 
 def _cells(

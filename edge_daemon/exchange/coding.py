@@ -46,9 +46,58 @@ class Origin:
     version: str
 
 
+def status(run: Mapping[str, Any]) -> str:
+    """Return ``ok``, ``review`` or ``invalid``, by the flags of a run and the remarks on it."""
+    if run["status"] == "ok" and headline(run) == wording.HEADLINES["review"]:
+        return "review"
+    return str(run["status"])
+
+
+def headline(run: Mapping[str, Any]) -> str:
+    """Return OK, Review or Failed: with the intervals where they were looked at."""
+    return str(run.get("headline") or wording.HEADLINES[run["status"]])
+
+
+def reason(run: Mapping[str, Any]) -> str:
+    """Say why the headline is not OK."""
+    return str(run.get("reason") or wording.reason(run))
+
+
 def reportable(run: Mapping[str, Any]) -> bool:
     """Tell whether the values of a run may be given to others: those of a failed one may not."""
     return bool(run["status"] != "invalid")
+
+
+def beside(run: Mapping[str, Any], code: str) -> Mapping[str, Any] | None:
+    """Find what `reference.interpret` put beside a value: its interval and mark, or None."""
+    found = (v for v in run.get("interpretation", {}).get("values", ()) if v["code"] == code)
+    value = next(found, None)
+    if value is None or value["reference"] is None or value["value"] is None:
+        return None
+    return value if value["reference"]["unit"] == value["unit"] else None
+
+
+def interval_source(value: Mapping[str, Any]) -> str:
+    """Say whose interval stands beside a value, and where it is from."""
+    reference = value["reference"]
+    site = reference["site"]
+    told = f"this site: {site['by']}, {site['reason']}" if site else reference["source"]
+    parts = (reference["of"], told, reference["caution"])
+    return "; ".join(part for part in parts if part)
+
+
+def comments(run: Mapping[str, Any]) -> list[str]:
+    """Remarks on a run, each with its cause and next action, and its regeneration in a sentence."""
+    found = run.get("interpretation")
+    if not found or not reportable(run):
+        return []
+    said = [
+        f"{comment['title']}: {comment['cause']}"
+        + (f" Next: {comment['action']}" if comment["action"] else "")
+        for comment in found["comments"]
+    ]
+    regeneration = found["regeneration"]
+    return said + ([regeneration["text"]] if regeneration else [])
 
 
 def number(code: str, value: float | None) -> str | None:
@@ -74,7 +123,7 @@ def why_not(run: Mapping[str, Any], measurement: Mapping[str, Any]) -> str:
     """Say why a value is not given."""
     causes = remarks(run, measurement)
     if not reportable(run):
-        causes = [wording.reason(run)]
+        causes = [reason(run)]
     return f"{wording.NOT_REPORTED}: {'; '.join(causes)}" if causes else wording.NOT_REPORTED
 
 

@@ -30,6 +30,7 @@ _UCUM: Final = "http://unitsofmeasure.org"
 _ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 _SECTION: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"
+_INTERPRETATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 _STATUS: Final = {"ok": "final", "review": "preliminary", "invalid": "cancelled"}
 
 
@@ -60,7 +61,7 @@ class _Bundle:
         self._space = uuid5(UUID(origin.epoch), f"run {run['id']}")
         self._about: Resource = {
             "subject": self._refer("Patient"),
-            "status": _STATUS[run["status"]],
+            "status": _STATUS[coding.status(run)],
         }
         observed = coding.observed_at(run)
         if observed is not None:
@@ -165,6 +166,17 @@ class _Bundle:
         content["note"] = [
             {"text": coding.plain(text)} for text in coding.remarks(run, measurement)
         ]
+        if (beside := coding.beside(run, code)) is not None:
+            ends = {end: coding.number(code, beside["reference"][end]) for end in ("low", "high")}
+            content["referenceRange"] = [
+                {
+                    **{end: _quantity(bound, unit) for end, bound in ends.items() if bound},
+                    "text": coding.plain(coding.interval_source(beside)),
+                }
+            ]
+            content["interpretation"] = [
+                {"coding": [{"system": _INTERPRETATION, "code": beside["mark"] or "N"}]}
+            ]
         low, high = (coding.number(code, measurement[end]) for end in ("low", "high"))
         if low is not None and high is not None:
             content["component"] = [
@@ -191,12 +203,13 @@ class _Bundle:
 
 def _conclusion(run: Mapping[str, Any]) -> str:
     """Headline, flags with their next actions, and what made the calls."""
-    said = [wording.HEADLINES[run["status"]]]
+    said = [": ".join(filter(None, (coding.headline(run), coding.reason(run))))]
     if run["simulated"]:
         said.insert(0, f"{wording.SIMULATED}: not a patient's result")
     for flag in run["flags"]:
         action = f" Next: {flag['action']}" if flag["action"] else ""
         said.append(f"{wording.SEVERITIES[flag['severity']]}: {flag['message']}.{action}")
+    said += coding.comments(run)
     said.append(f"Called by {run['model']} through profile {run['profile']}.")
     return "\n".join(said)
 

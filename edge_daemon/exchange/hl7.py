@@ -101,17 +101,15 @@ def _request(run: Mapping[str, Any], origin: Origin) -> str:
     fields[6] = _observed(run)
     fields[21] = _stamp(coding.issued_at(run))
     fields[23] = "HM"
-    fields[24] = _STATUS[run["status"]]
+    fields[24] = _STATUS[coding.status(run)]
     return _segment("OBR", *fields)
 
 
 def _headlines(run: Mapping[str, Any]) -> list[str]:
-    headline = wording.HEADLINES[run["status"]]
-    reason = wording.reason(run)
-    said = [f"{headline}: {reason}" if reason else headline]
+    said = [": ".join(filter(None, (coding.headline(run), coding.reason(run))))]
     if run["simulated"]:
         said.insert(0, f"{wording.SIMULATED}: not a patient's result")
-    return said
+    return said + coding.comments(run)
 
 
 def _observation(
@@ -134,8 +132,13 @@ def _observation(
     fields[1] = "NM"
     fields[4] = value
     fields[5] = _parts(measurement["unit"], "", "UCUM")
-    fields[10] = _STATUS[run["status"]]
+    fields[10] = _STATUS[coding.status(run)]
     said = list(coding.remarks(run, measurement))
+    if (beside := coding.beside(run, code)) is not None:
+        bounds = [coding.number(code, beside["reference"][end]) for end in ("low", "high")]
+        fields[6] = "-".join(_escape(bound) for bound in bounds)
+        fields[7] = beside["mark"] or "N"
+        said.append(f"reference interval of {coding.interval_source(beside)}")
     low, high = (coding.number(code, measurement[end]) for end in ("low", "high"))
     if low is not None and high is not None:
         said.insert(0, f"95 % interval {low} to {high}")
@@ -148,7 +151,7 @@ def _flag(position: int, run: Mapping[str, Any], flag: Mapping[str, Any]) -> lis
     fields[1] = "CE"
     fields[2] = _parts("FLAG", "flag", coding.LOCAL_SYSTEM)
     fields[4] = _parts(flag["code"], flag["message"], coding.LOCAL_SYSTEM)
-    fields[10] = "P" if run["status"] == "review" else "F"
+    fields[10] = "P" if coding.status(run) == "review" else "F"
     severity = wording.SEVERITIES[flag["severity"]]
     action = f"{severity}. Next: {flag['action']}" if flag["action"] else severity
     return [_segment("OBX", *fields), *_notes([action])]

@@ -127,6 +127,13 @@ def test_hl7_on_stdout_is_one_message_after_the_other(invoke, clinic):
     assert pid == ["^Mieze\\S\\\\F\\\\R\\\\T\\\\E\\", "^Bello"]
 
 
+def test_messages_carry_the_intervals_of_this_site(invoke, clinic):
+    clinic.add()
+    out = invoke("export", "--hl7", "--data-dir", clinic.path).out.replace("\n", "\r")
+    rbc = next(line.split("|") for line in out.split("\r") if "789-8" in line)
+    assert rbc[7:9] == ["5.65-8.87", "N"]
+
+
 def test_fhir_is_a_bundle_a_line_or_a_file(invoke, clinic, tmp_path):
     for _ in range(2):
         clinic.add(sample_id="../../etc/x")

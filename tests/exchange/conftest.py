@@ -68,6 +68,39 @@ def make_run():
     return lambda **changes: copy.deepcopy(RUN) | changes
 
 
+INTERPRETATION = {
+    "values": [
+        {
+            "code": "RBC", "value": 7.12, "unit": "10*6/uL", "mark": None,
+            "reference": {
+                "low": 5.65, "high": 8.87, "unit": "10*6/uL", "of": "dog", "source": "a study",
+                "caution": "of another analyzer", "site": None,
+            },
+        },
+        {
+            "code": "PLT", "value": 255.0, "unit": "10*3/uL", "mark": "L",
+            "reference": {
+                "low": 300.0, "high": 484.0, "unit": "10*3/uL", "of": "greyhound",
+                "source": "a study", "caution": "",
+                "site": {"by": "Dr. W|est", "reason": "own dogs"},
+            },
+        },
+        {"code": "HGB", "value": 15.0, "unit": "g/dL", "mark": None, "reference": None},
+        {"code": "RETIC%", "value": None, "unit": "%", "mark": None, "reference": None},
+    ],
+    "comments": [
+        {"title": "Few platelets", "cause": "they clump.", "action": "look at a smear"},
+    ],
+    "regeneration": {"text": "No anaemia, so the band says little."},
+}  # fmt: skip
+
+
+@pytest.fixture
+def interpreted(make_run):
+    """The run beside reference intervals, which ask for a look at it."""
+    return make_run(headline="Review", reason="Few platelets", interpretation=INTERPRETATION)
+
+
 @pytest.fixture
 def origin():
     return Origin("3d6f1835-1272-4eab-8fe4-fa7efefec6fc", "0.1.0")

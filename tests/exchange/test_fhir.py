@@ -85,6 +85,22 @@ def test_a_run_to_review_is_preliminary(make_run, origin):
     assert found["red cells"]["status"] == "preliminary"
 
 
+def test_intervals_stand_beside_values_with_their_source(interpreted, origin):
+    found = checked(as_fhir(interpreted, origin))
+    [interval] = found["red cells"]["referenceRange"]
+    assert (interval["low"]["value"], interval["high"]["value"]) == (5.65, 8.87)
+    assert interval["text"] == "dog; a study; of another analyzer"
+    assert found["red cells"]["interpretation"][0]["coding"][0]["code"] == "N"
+    assert found["platelets"]["interpretation"][0]["coding"][0]["code"] == "L"
+    assert "referenceRange" not in found["haemoglobin"]
+    assert found["DiagnosticReport"]["status"] == "preliminary"
+    conclusion = found["DiagnosticReport"]["conclusion"].splitlines()
+    assert conclusion[0] == "Review: Few platelets"
+    assert "Few platelets: they clump. Next: look at a smear" in conclusion
+    failed = checked(as_fhir(interpreted | {"status": "invalid", "headline": "Failed"}, origin))
+    assert "referenceRange" not in failed["red cells"]
+
+
 @pytest.mark.parametrize("species", [*SPECIES, None])
 def test_the_patient_is_an_animal(make_run, origin, species):
     patient = checked(as_fhir(make_run(species=species), origin))["Patient"]

@@ -123,6 +123,34 @@ def test_flags_carry_cause_and_next_action(make_run, origin):
     assert notes_after(body, "OBX|7|") == ["Note. Next: look at a smear"]
 
 
+def test_intervals_stand_beside_values_with_their_source(interpreted, origin):
+    body = as_hl7(interpreted, origin)
+    parsed(body)
+    found = values(body)
+    assert found["RBC"][7:9] == ["5.65-8.87", "N"]
+    assert found["PLT"][7:9] == ["300-484", "L"]
+    assert found["HGB"][7:9] == ["", ""]
+    assert "reference interval of dog; a study; of another analyzer" in notes_after(body, "OBX|1|")
+    own = "reference interval of greyhound; this site: Dr. W\\F\\est, own dogs"
+    assert own in notes_after(body, "OBX|3|")
+
+
+def test_a_remark_makes_a_run_preliminary_and_is_told(interpreted, origin):
+    body = as_hl7(interpreted, origin)
+    assert fields(body, "OBR")[0][25] == "P"
+    assert notes_after(body, "OBR|") == [
+        "Review: Few platelets",
+        "Few platelets: they clump. Next: look at a smear",
+        "No anaemia, so the band says little.",
+    ]
+
+
+def test_a_failed_run_has_no_intervals_and_no_remarks(interpreted, origin):
+    body = as_hl7(interpreted | {"status": "invalid", "headline": "Failed"}, origin)
+    assert all(len(f) < 8 or f[7] == "" for f in values(body).values())
+    assert len(notes_after(body, "OBR|")) == 1
+
+
 def test_an_unknown_animal_has_still_a_valid_patient(make_run, origin):
     nobody = dict.fromkeys(
         ("sample_id", "patient_id", "patient_name", "species", "breed", "acquired_at",
