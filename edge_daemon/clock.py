@@ -44,6 +44,21 @@ class Stamp:
     monotonic_s: float
 
 
+def elapsed_s(earlier: Stamp, later: Stamp) -> float | None:
+    """Seconds between two stamps, or None where no clock tells.
+
+    In one boot the monotonic clock does. Between two boots only wall time can, where both
+    stamps say that it was synchronised and it did not go back.
+    """
+    if earlier.boot_id == later.boot_id:
+        return later.monotonic_s - earlier.monotonic_s
+    if earlier.state == later.state == "synchronised":
+        moments = [datetime.fromisoformat(stamp.wall) for stamp in (earlier, later)]
+        gone = (moments[1] - moments[0]).total_seconds()
+        return gone if gone >= 0 else None
+    return None
+
+
 class Clock(Protocol):
     """Source of time; tests pass their own."""
 

@@ -175,6 +175,35 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "the database cannot be written now: {reason}",
         "It is tried again. If it stays, check the disk with `edge-daemon doctor`.",
     ),
+    "upkeep_failing": Condition(
+        "warning",
+        "upkeep of the data ({subject}) could not be done: {reason}",
+        "It is tried again. If it stays, free disk space or check the disk (`edge-daemon doctor`).",
+    ),
+    "result_damaged": Condition(
+        "error",
+        "{number} stored result(s) no longer have the digest they were written with, first number "
+        "{first} of the outbox",
+        "Check the card. `edge-daemon show` says it of the result; export its run again and "
+        "`edge-daemon process FILE --replay` makes it anew.",
+    ),
+    "archive_damaged": Condition(
+        "warning",
+        "the archived bytes of {number} capture(s) are damaged or gone, first capture {first}",
+        "Results are kept. Check the card, and export the runs again: the same bytes mend it.",
+    ),
+    "database_replaced": Condition(
+        "notice",
+        "the database was replaced at the start ({why}); {taken} captures were taken in again, "
+        "{missing} are missing",
+        "Check the card (`dmesg`). The former database lies in `set-aside` of the data folder.",
+    ),
+    "archive_over_budget": Condition(
+        "warning",
+        "the archive of raw captures takes {used_gb} GB, its budget is {budget_gb} GB, and no more "
+        "of it is safe to delete",
+        "Raise `retention.max_archive_gb`, or see storage.md for what keeps raw captures.",
+    ),
     # Time
     "clock_unsynchronised": Condition(
         "notice",

@@ -75,6 +75,27 @@ class Limits(Section):
     )
 
 
+class Retention(Section):
+    """``[retention]``: when raw captures may be deleted; results never are."""
+
+    max_archive_gb: float = Field(
+        default=0.0,
+        ge=0,
+        le=100_000,
+        description="Budget of the archive of raw captures, GB (10⁹ bytes); 0: nothing is deleted.",
+    )
+    min_age_days: int = Field(
+        default=30,
+        ge=2,
+        le=3650,
+        description="Days the service must have seen pass since a capture came.",
+    )
+    require_sync: bool = Field(
+        default=True,
+        description="Delete only what the central server has stored; false where there is none.",
+    )
+
+
 class Directories(Section):
     """``[profiles]`` and ``[models]``: folders searched beside the shipped ones."""
 
@@ -140,6 +161,7 @@ class Settings(Section):
     )
     workers: Workers = Field(default_factory=Workers)
     limits: Limits = Field(default_factory=Limits)
+    retention: Retention = Field(default_factory=Retention)
     profiles: Directories = Field(default_factory=Directories)
     models: Directories = Field(default_factory=Directories)
     web: Web = Field(default_factory=Web)
@@ -289,6 +311,7 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "box": Box,
     "workers": Workers,
     "limits": Limits,
+    "retention": Retention,
     "profiles": Directories,
     "models": Directories,
     "web": Web,
@@ -393,6 +416,11 @@ path = "/srv/analyzer-1"                 # the folder the analyzer exports into
 [limits]
 # max_file_mb = 64                       # larger files are refused unread
 # min_free_mb = 200                      # pause intake while the disk has less free space
+
+[retention]
+# max_archive_gb = 0.0                   # budget of the raw captures; 0: nothing is deleted
+# min_age_days = 30                      # days the service must have seen since a capture came
+# require_sync = true                    # false where there is no central server
 
 [profiles]
 # extra_dirs = []                        # further folders with instrument profiles

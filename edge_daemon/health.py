@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.ballast import BALLAST_MB
 from edge_daemon.errors import Retryable
 from edge_daemon.log import Event
 
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from edge_daemon.ballast import Ballast
     from edge_daemon.log import EventLog
 
 STATUS_NAME: Final = "run/status.json"
+_FULL_MB: Final = 16  # the log of the database and a copy of a file still fit
 
 
 class DiskGuard:
@@ -30,12 +33,18 @@ class DiskGuard:
         Least free space for taking captures, MB.
     log
         Told when the state changes.
+    ballast
+        Given up when the disk is all but full; intake then also waits until there is room for it.
     """
 
-    def __init__(self, folder: Path, min_free_mb: int, log: EventLog) -> None:
+    def __init__(
+        self, folder: Path, min_free_mb: int, log: EventLog, ballast: Ballast | None = None
+    ) -> None:
         self._folder = folder
         self._min_free_mb = min_free_mb
         self._log = log
+        self._ballast = ballast
+        self._missing_mb = 0
 
     def free_mb(self) -> int:
         """Free space for an ordinary user, MB.
@@ -54,19 +63,37 @@ class DiskGuard:
             ) from error
         return (status.f_bavail * status.f_frsize) >> 20
 
+    def has_room(self, more_mb: int) -> bool:
+        """Whether intake could go on with so much less."""
+        try:
+            return self.free_mb() >= self._min_free_mb + more_mb
+        except Retryable:
+            return False
+
     def check(self) -> None:
         """Raise `Retryable` while there is too little space."""
-        free = self.free_mb()
-        if free >= self._min_free_mb:
+        free = self._spare(self.free_mb())
+        needed = self._min_free_mb + self._missing_mb
+        if free >= needed:
             self._log.on_change("disk", "ok", Event.DISK_OK, free_mb=free)
             return
-        self._log.on_change(
-            "disk", "low", Event.DISK_LOW, free_mb=free, needed_mb=self._min_free_mb
-        )
+        self._log.on_change("disk", "low", Event.DISK_LOW, free_mb=free, needed_mb=needed)
         raise Retryable(
-            f"{self._folder}: {free} MB free, {self._min_free_mb} MB are needed to take captures",
+            f"{self._folder}: {free} MB free, {needed} MB are needed to take captures",
             action="free disk space; intake goes on by itself and source files stay in place",
         )
+
+    def _spare(self, free: int) -> int:
+        """Give the ballast up on a full disk; what it gave is for tidying up, not for intake."""
+        if self._ballast is None:
+            return free
+        if self._missing_mb and self._ballast.held:
+            self._missing_mb = 0
+        if free < _FULL_MB and self._ballast.give_up():
+            self._missing_mb = BALLAST_MB
+            free = self.free_mb()
+            self._log.emit(Event.BALLAST_GIVEN_UP, free_mb=free)
+        return free
 
 
 @dataclass(frozen=True, slots=True)

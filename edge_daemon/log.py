@@ -67,6 +67,13 @@ class Event(enum.StrEnum):
     STORE_BUSY = "store_busy"
     STORE_DAMAGED = "store_damaged"
     STORE_RECOVERED = "store_recovered"
+    UPKEEP_DONE = "upkeep_done"
+    UPKEEP_FAILED = "upkeep_failed"
+    RESULT_DAMAGED = "result_damaged"
+    ARCHIVE_DAMAGED = "archive_damaged"
+    RAW_DELETED = "raw_deleted"
+    BALLAST_MADE = "ballast_made"
+    BALLAST_GIVEN_UP = "ballast_given_up"
     STALLED_LOOP = "stalled_loop"
     CONDITION_BEGAN = "condition_began"
     CONDITION_ENDED = "condition_ended"
@@ -78,7 +85,9 @@ class Event(enum.StrEnum):
 
 
 EVENTS: Final[dict[Event, EventSpec]] = {
-    Event.SERVICE_STARTED: _spec("service", "info", "version", "box", "sources", "workers"),
+    Event.SERVICE_STARTED: _spec(
+        "service", "info", "version", "box", "sources", "workers", "sqlite"
+    ),
     Event.SERVICE_READY: _spec("service", "info", "resumed", "profiles"),
     Event.SERVICE_STOPPING: _spec("service", "info", "signal"),
     Event.SERVICE_STOPPED: _spec("service", "info", "unfinished"),
@@ -108,6 +117,13 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.STORE_BUSY: _spec("store", "warning", "error_type"),
     Event.STORE_DAMAGED: _spec("store", "error", "error_type"),
     Event.STORE_RECOVERED: _spec("store", "warning", "backup", "missing", "taken", "unattributed"),
+    Event.UPKEEP_DONE: _spec("store", "info", "job"),
+    Event.UPKEEP_FAILED: _spec("store", "warning", "error_type", "job"),
+    Event.RESULT_DAMAGED: _spec("store", "error", "seq"),
+    Event.ARCHIVE_DAMAGED: _spec("store", "error", "capture_id"),
+    Event.RAW_DELETED: _spec("store", "info", "captures"),
+    Event.BALLAST_MADE: _spec("health", "info", "free_mb"),
+    Event.BALLAST_GIVEN_UP: _spec("health", "warning", "free_mb"),
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
     Event.CONDITION_BEGAN: _spec("health", "warning", "condition", "state"),
     Event.CONDITION_ENDED: _spec("health", "info", "condition", "state"),

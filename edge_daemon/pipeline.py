@@ -234,7 +234,7 @@ class _OneShot:
             job.refusal = refusal
             return job
         job.sha256 = capture.sha256
-        job.acceptance = self._store.accept(capture)
+        job.acceptance = self._store.accept(capture, restore=True)
         capture_id = job.acceptance.capture_id
         if (running := self._running.get(capture_id)) is not None and not running.is_set():
             job.over = running

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon import __version__
+from edge_daemon.ballast import Ballast
 from edge_daemon.decode.registry import Registry
 from edge_daemon.dispatcher import Pipeline
 from edge_daemon.errors import EXIT_OK, Fatal, Retryable
@@ -21,9 +23,11 @@ from edge_daemon.sources.folder import FolderSource, Handlers
 from edge_daemon.sources.intake import LineHandlers
 from edge_daemon.stopping import StopRequest
 from edge_daemon.store.replace import repair
+from edge_daemon.store.retention import Rule
 from edge_daemon.store.writer import Store
 from edge_daemon.systemd_notify import Notifier
 from edge_daemon.tasks import Plan, WorkerLimits
+from edge_daemon.upkeep import Upkeep
 from edge_daemon.web.server import WebServer
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 _BEAT_S: Final = 10.0
 _STALL_S: Final = 60.0
+_UPKEEP_STALL_S: Final = 600.0
 _GRACE_S: Final = 8.0
 _RECOVERY_S: Final = 1800  # restoring gigabytes from and to a slow card
 
@@ -68,6 +73,7 @@ def run_service(settings: Settings, clock: Clock) -> int:
         box=settings.box.name,
         sources=len(settings.source),
         workers=settings.workers.count,
+        sqlite=sqlite3.sqlite_version,
     )
     try:
         with _open_store(settings, clock, log) as store:
@@ -119,6 +125,13 @@ def plan_for(settings: Settings) -> Plan:
     )
 
 
+def rule_for(settings: Settings) -> Rule:
+    """When raw captures may be deleted."""
+    section = settings.retention
+    budget = round(section.max_archive_gb * 1e9) if section.max_archive_gb else None
+    return Rule(budget, section.min_age_days, section.require_sync)
+
+
 class _Service:
     """The parts of one running service."""
 
@@ -128,8 +141,19 @@ class _Service:
         self._clock = clock
         self._log = log
         self._notifier = Notifier()
-        self._status = StatusFile(settings.box.data_dir)
-        self._disk = DiskGuard(settings.box.data_dir, settings.limits.min_free_mb, log)
+        data_dir = settings.box.data_dir
+        self._status = StatusFile(data_dir)
+        ballast = Ballast(data_dir)
+        self._disk = DiskGuard(data_dir, settings.limits.min_free_mb, log, ballast)
+        self._upkeep = Upkeep(
+            store,
+            data_dir,
+            rule_for(settings),
+            disk=self._disk,
+            ballast=ballast,
+            clock=clock,
+            log=log,
+        )
         workers = settings.workers
         self._pipeline = Pipeline(
             store,
@@ -185,6 +209,7 @@ class _Service:
         self._log.emit(Event.SERVICE_READY, resumed=resumed, profiles=self._check_profiles())
         if self._page is not None:
             self._page.start()
+        self._upkeep.start()
         watchdog = self._notifier.watchdog_s
         beat = min(_BEAT_S, watchdog / 3) if watchdog else _BEAT_S
         try:
@@ -201,6 +226,7 @@ class _Service:
     def _shut_down(self) -> None:
         if self._page is not None:
             self._page.stop()
+        self._upkeep.stop()
         for source in self._sources:
             source.stop()
         self._log.emit(Event.SERVICE_STOPPED, unfinished=self._pipeline.stop(_GRACE_S))
@@ -218,7 +244,7 @@ class _Service:
 
     def _beat(self) -> None:
         """Check on every loop; tell systemd only if all of them moved."""
-        parts: list[Pipeline | AnySource] = [self._pipeline, *self._sources]
+        parts: list[Pipeline | Upkeep | AnySource] = [self._pipeline, self._upkeep, *self._sources]
         for part in parts:
             try:
                 part.check()
@@ -228,8 +254,10 @@ class _Service:
             self._disk.check()
         loops, sources = self._loops(), [self._describe_source(s) for s in self._sources]
         trouble = self._ping()
-        page = self._page.findings() if self._page is not None else ()
-        self._health.look(sources, loops, self._pipeline.analysis(), trouble, page)
+        more = self._upkeep.findings()
+        if self._page is not None:
+            more += self._page.findings()
+        self._health.look(sources, loops, self._pipeline.analysis(), trouble, more)
         self._status.write(self._describe(sources))
         if all_moving(loops, self._clock.monotonic(), self._log):
             self._notifier.send("WATCHDOG=1")
@@ -245,7 +273,11 @@ class _Service:
         return ""
 
     def _loops(self) -> list[Loop]:
-        loops = [Loop("dispatcher", self._pipeline.progressed_at, _STALL_S)]
+        loops = [
+            Loop("dispatcher", self._pipeline.progressed_at, _STALL_S),
+            # A restart would not mend a disk that lets a reader hang.
+            Loop("upkeep", self._upkeep.progressed_at, _UPKEEP_STALL_S, vital=False),
+        ]
         for source in self._sources:
             allowance, vital = _STALL_S, True
             if isinstance(source, FolderSource):

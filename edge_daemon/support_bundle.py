@@ -23,7 +23,7 @@ from edge_daemon.doctor.read import read_facts
 from edge_daemon.doctor.read_system import run, text
 from edge_daemon.errors import EXIT_NOT_FOUND, EdgeError, Fatal
 from edge_daemon.store import layout, statistics
-from edge_daemon.store.archive import archived_path, read_archived
+from edge_daemon.store.archive import archived_path, raw_deleted, read_archived
 from edge_daemon.store.reader import connect, rows, value
 
 if TYPE_CHECKING:
@@ -225,6 +225,8 @@ def _capture(data_dir: Path, capture_id: int) -> dict[str, bytes]:
             action="`edge-daemon quarantine` lists captures with their numbers.",
             exit_code=EXIT_NOT_FOUND,
         )
+    if when := found[0]["raw_deleted_wall"]:
+        raise raw_deleted(f"capture {capture_id}", when)
     sha256 = found[0]["sha256"]
     data = read_archived(archived_path(data_dir / layout.ARCHIVE_NAME, sha256), sha256)
     return {

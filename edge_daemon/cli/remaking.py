@@ -86,7 +86,8 @@ class Remaker:
         Raises
         ------
         EdgeError
-            Profile or model are no longer those that made it.
+            Profile or model are no longer those that made it, or its bytes were deleted for the
+            archive's budget.
         Quarantine
             The archived bytes are missing or damaged.
         """
@@ -94,10 +95,12 @@ class Remaker:
         from edge_daemon.classify.runtime import Classifier
         from edge_daemon.decode import decode
         from edge_daemon.decode.limits import Limits
-        from edge_daemon.store.archive import archived_path, read_archived
+        from edge_daemon.store.archive import archived_path, raw_deleted, read_archived
         from edge_daemon.store.layout import ARCHIVE_NAME
 
         profile, bundle = self._profile(run), self._bundle(run)
+        if when := run["capture"]["raw_deleted_wall"]:
+            raise raw_deleted(f"run {run['id']}", when)
         path = archived_path(self._data_dir / ARCHIVE_NAME, run["sha256"])
         data = read_archived(path, run["sha256"])
         limits = Limits(max_bytes=self._plan.max_bytes)

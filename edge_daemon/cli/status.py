@@ -156,6 +156,7 @@ def _write(found: Record) -> None:
         ("Refused", f"{found['refusals']:,} files"),
         ("Last", _last(found["newest_capture"])),
         ("Database", size(found["database_bytes"])),
+        *_upkeep(found["upkeep"]),
         ("Disk free", size(found["disk_free_bytes"])),
     ]
     for label, text in rows:
@@ -180,6 +181,23 @@ def _age(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _upkeep(jobs: Record) -> list[tuple[str, str]]:
+    """Say when the data was last backed up and checked, and how large the archive is."""
+
+    def when(*names: str) -> str:
+        done = [jobs[name]["done"] for name in names if jobs.get(name, {}).get("done")]
+        newest = max(done, key=lambda stamp: stamp["wall"], default=None)
+        return "not yet" if newest is None else wording.local_time(newest["wall"])
+
+    rows = [("Backup", when("backup")), ("Checked", when("quick_check", "integrity_check"))]
+    archive = jobs.get("retention", {}).get("found") or {}
+    if archive:
+        budget = f" of {size(archive['max_bytes'])}" if archive["max_bytes"] is not None else ""
+        safe = f", {size(archive['deletable_bytes'])} of it safe to delete"
+        rows.append(("Archive", f"{size(archive['bytes'])}{budget}{safe}"))
+    return rows
 
 
 def _last(capture: Record | None) -> str:

@@ -52,7 +52,7 @@ def database(data_dir: Path) -> Database:
     if not layout.database_path(data_dir).exists():
         return Database(exists=False)
     try:
-        with closing(connect(data_dir)) as db:
+        with closing(connect(data_dir, limit_s=None)) as db:
             damage = rows(db, f"PRAGMA quick_check({_SHOWN})")
     except EdgeError as error:
         return Database(exists=True, trouble=error.message)

@@ -138,6 +138,24 @@ def read_archived(path: Path, sha256: str) -> bytes:
     return data
 
 
+def raw_deleted(what: str, wall: str) -> EdgeError:
+    """Make the error for a capture whose bytes were deleted for the archive's budget.
+
+    Parameters
+    ----------
+    what
+        The capture, for people.
+    wall
+        When, as its row says.
+    """
+    return EdgeError(
+        f"{what}: its raw bytes were deleted on {wall[:10]} to keep the archive within its"
+        " budget; its results are kept",
+        action="export the run from the analyzer again, then"
+        " `edge-daemon process FILE --replay` analyses it again",
+    )
+
+
 def make_directory(folder: Path) -> None:
     """Make a folder durable, with every one above it that is missing.
 

@@ -60,6 +60,30 @@ def find_capture(db: Connection, capture_id: int) -> RowMapping:
     return row
 
 
+def any_deleted(db: Connection) -> bool:
+    """Whether the bytes of any capture were deleted for the archive's budget."""
+    one = select(captures.c.id).where(captures.c.raw_deleted_wall.is_not(None)).limit(1)
+    return db.execute(one).scalar_one_or_none() is not None
+
+
+def is_deleted(db: Connection, instrument: str, sha256: str) -> bool:
+    """Whether the bytes of this capture were."""
+    gone = captures.c.raw_deleted_wall.is_not(None)
+    one = select(captures.c.id).where(
+        captures.c.sha256 == sha256, captures.c.instrument == instrument, gone
+    )
+    return db.execute(one).scalar_one_or_none() is not None
+
+
+def keep_again(db: Connection, capture_id: int) -> None:
+    """Note that the bytes of a capture are there again."""
+    db.execute(
+        update(captures)
+        .where(captures.c.id == capture_id, captures.c.raw_deleted_wall.is_not(None))
+        .values(raw_deleted_wall=None)
+    )
+
+
 def find_unfinished(db: Connection, capture_id: int, wanted: str) -> RowMapping:
     """Row of a capture whose analysis has not ended; `EdgeError` if it has."""
     row = find_capture(db, capture_id)

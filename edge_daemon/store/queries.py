@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError
-from edge_daemon.store import layout, reports
+from edge_daemon.store import layout, reports, statistics
 from edge_daemon.store.documents import result_document
 from edge_daemon.store.reader import connect, json_list, rows, value
 
@@ -162,7 +162,7 @@ def run(db: sqlite3.Connection, key: str) -> dict[str, Any] | None:
     found = _with_parts(db, rows(db, query, [run_id]))[0]
     capture = rows(db, "SELECT * FROM captures WHERE id = ?", [found["capture_id"]])[0]
     decoding = rows(db, "SELECT * FROM decodings WHERE id = ?", [found.pop("decoding_id")])[0]
-    found["intact"] = _is_intact(db, run_id, capture, decoding)
+    found["intact"] = _proves(db, run_id, capture, decoding)
     found["capture"] = _capture(capture)
     found["analyzer"] = reports.of_run(db, found)
     found["channels"] = json_list(decoding["channels"])
@@ -264,7 +264,7 @@ def status(db: sqlite3.Connection) -> dict[str, Any]:
     dict
         ``schema``, ``epoch``, ``states`` (captures by state), ``pending``, ``runs``,
         ``reports``, ``newest_capture`` (dict or None), ``refusals``, ``outbox_waiting``,
-        ``database_bytes``.
+        ``database_bytes``, ``upkeep`` and ``recovered`` (as in `statistics`).
     """
     states = dict.fromkeys(("received", "decoded", "classified", "quarantined"), 0)
     states.update(
@@ -283,6 +283,8 @@ def status(db: sqlite3.Connection) -> dict[str, Any]:
         "refusals": value(db, "SELECT count(*) FROM refusals"),
         "outbox_waiting": value(db, "SELECT count(*) FROM outbox WHERE state = 'waiting'"),
         "database_bytes": value(db, "PRAGMA page_count") * value(db, "PRAGMA page_size"),
+        "upkeep": statistics.upkeep(db),
+        "recovered": statistics.recovered(db),
     }
 
 
@@ -368,7 +370,25 @@ def _same_sample(db: sqlite3.Connection, run_id: int, sample: str) -> bool:
     return bool(rows(db, query, [run_id, sample]))
 
 
-def _is_intact(
+def is_intact(db: sqlite3.Connection, run_id: int) -> bool:
+    """Whether a run, as stored, still has the digest that it was written with.
+
+    Raises
+    ------
+    Retryable
+        The database cannot be read now.
+    """
+    query = "SELECT {}.* FROM {} JOIN runs AS r ON r.{} = {}.id WHERE r.id = ?"
+    owner = {
+        table: rows(db, query.format(table, table, column, table), [run_id])
+        for table, column in (("captures", "capture_id"), ("decodings", "decoding_id"))
+    }
+    if not all(owner.values()):
+        return False
+    return _proves(db, run_id, owner["captures"][0], owner["decodings"][0])
+
+
+def _proves(
     db: sqlite3.Connection, run_id: int, capture: Mapping[str, Any], decoding: Mapping[str, Any]
 ) -> bool:
     parts = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,11 +17,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT_S: Final = 5.0
+READ_LIMIT_S: Final = 5.0
+"""Longest time one question may take: while it is read, the writer's log cannot shrink."""
+
+_STEPS: Final = 20_000  # of SQLite's virtual machine, some ms
 _NO_INDEX: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
 
-def connect(data_dir: Path) -> sqlite3.Connection:
+class Reader(sqlite3.Connection):
+    """A connection whose questions end in time; `rows` sets the hour."""
+
+    limit_s: float | None = None
+    _until = float("inf")
+
+    def begin_question(self) -> None:
+        """Count the time of the next question from now."""
+        if self.limit_s is not None:
+            self._until = time.monotonic() + self.limit_s
+
+    def is_late(self) -> bool:
+        """Whether the present question has taken too long."""
+        return time.monotonic() > self._until
+
+
+def connect(data_dir: Path, *, limit_s: float | None = READ_LIMIT_S) -> sqlite3.Connection:
     """Open a data directory for reading.
+
+    Parameters
+    ----------
+    data_dir
+        The data directory.
+    limit_s
+        Longest time one question may take; None for upkeep, which watches the log itself.
 
     Raises
     ------
@@ -41,6 +69,7 @@ def connect(data_dir: Path) -> sqlite3.Connection:
             action="check that this user may read the data directory, then try again",
         ) from error
     if found == layout.REVISION:
+        db.limit_s = limit_s
         return db
     db.close()
     if found is None:
@@ -53,7 +82,7 @@ def connect(data_dir: Path) -> sqlite3.Connection:
     )
 
 
-def _open(database: Path) -> tuple[sqlite3.Connection, str | None]:
+def _open(database: Path) -> tuple[Reader, str | None]:
     """Open a database and read its revision.
 
     A reader makes the log's index when no writer has it open, and cannot where it may not
@@ -69,11 +98,16 @@ def _open(database: Path) -> tuple[sqlite3.Connection, str | None]:
         return _connect(database, "mode=ro&immutable=1")
 
 
-def _connect(database: Path, how: str) -> tuple[sqlite3.Connection, str | None]:
+def _connect(database: Path, how: str) -> tuple[Reader, str | None]:
     db = sqlite3.connect(
-        f"{database.as_uri()}?{how}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+        f"{database.as_uri()}?{how}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        factory=Reader,
     )
     try:
+        db.set_progress_handler(db.is_late, _STEPS)
         db.row_factory = sqlite3.Row
         # A text that was damaged on the disk is shown as such, and does not hide its neighbours.
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
@@ -102,12 +136,19 @@ def rows(
     Raises
     ------
     Retryable
-        The database cannot be read now.
+        The database cannot be read now, or the question takes too long.
     """
+    if isinstance(db, Reader):
+        db.begin_question()
     try:
         with closing(db.execute(query, parameters)) as cursor:
             return [dict(row) for row in cursor]
     except sqlite3.Error as error:
+        if isinstance(db, Reader) and db.is_late():
+            raise Retryable(
+                f"the question took longer than {db.limit_s:g} s and was ended",
+                action="ask for less at a time, for example with --since",
+            ) from error
         raise Retryable(
             f"the database cannot be read: {error}",
             action="try again; if it repeats, run a check of the database",

@@ -146,7 +146,7 @@ def report(db: sqlite3.Connection, report_id: int) -> dict[str, Any] | None:
     )
     same_run = matches.get(told["run_id"], Match()) if told["run_id"] else Match()
     told["other_reports"] = [key for key in same_run.joined if key != report_id]
-    told["intact"] = _is_intact(db, stored, capture)
+    told["intact"] = _proves(db, stored, capture)
     return told
 
 
@@ -306,7 +306,22 @@ def _histograms(db: sqlite3.Connection, report_id: int) -> list[dict[str, Any]]:
     return found
 
 
-def _is_intact(db: sqlite3.Connection, row: dict[str, Any], capture: dict[str, Any]) -> bool:
+def is_intact(db: sqlite3.Connection, report_id: int) -> bool:
+    """Whether a report, as stored, still has the digest that it was written with.
+
+    Raises
+    ------
+    Retryable
+        The database cannot be read now.
+    """
+    stored = rows(db, "SELECT * FROM reports WHERE id = ?", [report_id])
+    if not stored:
+        return False
+    capture = rows(db, "SELECT * FROM captures WHERE id = ?", [stored[0]["capture_id"]])
+    return bool(capture) and _proves(db, stored[0], capture[0])
+
+
+def _proves(db: sqlite3.Connection, row: dict[str, Any], capture: dict[str, Any]) -> bool:
     query = "SELECT * FROM reported_histograms WHERE report_id = ? ORDER BY position"
     values, histograms = _values(db, [row["id"]]), rows(db, query, [row["id"]])
     try:

@@ -106,6 +106,8 @@ captures = Table(
     *_stamp("received"),
     # Which analysis of the capture is the newest; every replay begins another.
     Column("analysis", Integer, nullable=False, server_default=text("1")),
+    # Since when only the results are left: the bytes were deleted for the archive's budget.
+    Column("raw_deleted_wall", Text),
     CheckConstraint("state IN ('received', 'decoded', 'classified', 'quarantined')"),
     CheckConstraint("finished IN (0, 1)"),
     CheckConstraint("(state = 'quarantined') = (reason_code IS NOT NULL)"),
@@ -115,6 +117,7 @@ captures = Table(
 )
 Index("captures_pending", captures.c.id, sqlite_where=text("finished = 0"))
 Index("captures_by_state", captures.c.state)
+Index("captures_raw_deleted", captures.c.id, sqlite_where=text("raw_deleted_wall IS NOT NULL"))
 
 sightings = Table(
     "sightings",

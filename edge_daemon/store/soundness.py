@@ -98,7 +98,7 @@ def find_damage(data_dir: Path) -> str | None:
     marked = (data_dir / layout.DAMAGED_NAME).exists()
     found = _look(database, through=marked or database.stat().st_size <= _AT_START)
     if found is not None:
-        _forget_cached(database)  # a disk that went away and came back may read as sound now
+        drop_cached(database)  # a disk that went away and came back may read as sound now
         found = _look(database, through=True)
     if found is None and marked:
         clear_mark(data_dir)
@@ -140,7 +140,8 @@ def _look(database: Path, *, through: bool) -> str | None:
     return check(database, "quick_check") if through else None
 
 
-def _forget_cached(database: Path) -> None:
+def drop_cached(database: Path) -> None:
+    """Have the next look at a file read it from the disk."""
     handle = os.open(database, os.O_RDONLY)
     try:
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -5,14 +5,20 @@ Standard library only, read-only connections.
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.store import layout
 from edge_daemon.store.reader import connect, rows, value
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
+
+
+UPKEEP_KEY: Final = "upkeep."
+"""What keys in ``meta`` of upkeep begin with; the rest is the job's name."""
 
 
 def set_aside(data_dir: Path) -> int:
@@ -42,6 +48,36 @@ def newest_trusted(data_dir: Path) -> str | None:
     with closing(connect(data_dir)) as db:
         found = rows(db, query)
     return str(found[0]["received_wall"]) if found else None
+
+
+def archive_bytes(db: sqlite3.Connection) -> int:
+    """Bytes of the raw captures that are kept, each counted once."""
+    query = """
+        SELECT coalesce(sum(size), 0) FROM
+            (SELECT max(size) AS size FROM captures WHERE raw_deleted_wall IS NULL GROUP BY sha256)
+    """
+    return int(value(db, query))
+
+
+def upkeep(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    """Read what the service wrote down of its upkeep, by job.
+
+    Returns
+    -------
+    dict
+        Of each job that ran: ``done`` and ``tried`` (the fields of a `clock.Stamp`; ``done`` is
+        null if it never succeeded), ``problem`` (why the last try failed, or null), ``found``
+        (what the last success found). Jobs are ``backup``, ``quick_check``, ``integrity_check``,
+        ``results``, ``archive`` and ``retention``.
+    """
+    found = rows(db, "SELECT key, value FROM meta WHERE key LIKE ?", [f"{UPKEEP_KEY}%"])
+    return {row["key"].removeprefix(UPKEEP_KEY): json.loads(row["value"]) for row in found}
+
+
+def recovered(db: sqlite3.Connection) -> dict[str, Any] | None:
+    """Read what the last recovery did (`reingest.Recovery`, ``at``: when), or None."""
+    found = rows(db, "SELECT value FROM meta WHERE key = ?", [layout.RECOVERED_KEY])
+    return json.loads(found[0]["value"]) if found else None
 
 
 def table_counts(db: sqlite3.Connection) -> dict[str, int]:

@@ -6,37 +6,37 @@ acknowledges after it returns never acknowledges something that a power cut can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from edge_daemon.errors import Fatal, Retryable
-from edge_daemon.records import CaptureState, RawCapture
+from edge_daemon.errors import Fatal
+from edge_daemon.records import RawCapture
 from edge_daemon.store import layout
-from edge_daemon.store.archive import Archive, make_directory
+from edge_daemon.store.answers import Acceptance, PendingCapture, ReportReceipt
+from edge_daemon.store.archive import make_directory, raw_deleted
 from edge_daemon.store.backup import DamagedError
-from edge_daemon.store.committer import MAX_GROUP, Committer, raw_connection
+from edge_daemon.store.committer import MAX_GROUP
 from edge_daemon.store.lock import DirectoryLock
-from edge_daemon.store.migrate import migrate
+from edge_daemon.store.opening import Parts, open_parts
 from edge_daemon.store.operations import (
     begin_again,
     find_capture,
     find_unfinished,
     impossible,
     insert_run,
+    is_deleted,
+    keep_again,
     keep_decoding,
     keep_report,
     move,
     sight,
 )
-from edge_daemon.store.origins import Origins
-from edge_daemon.store.reingest import bring_back
 from edge_daemon.store.replace import finish
 from edge_daemon.store.rows import clean, run_row, stamp_row, texts
 from edge_daemon.store.schema import captures, refusals
-from edge_daemon.store.soundness import leave_mark, was_ours
+from edge_daemon.store.soundness import leave_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,50 +48,10 @@ if TYPE_CHECKING:
     from edge_daemon.clock import Clock
     from edge_daemon.errors import Quarantine
     from edge_daemon.records import Classified, Decoded, Reported
-    from edge_daemon.store.reingest import Recovery
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """Answer to a capture that was handed in.
-
-    Attributes
-    ----------
-    capture_id
-        Its sequence number.
-    new
-        False when this instrument has sent the same bytes before.
-    sighted
-        True when known bytes came under a name or from a source not seen with them before.
-    """
-
-    capture_id: int
-    new: bool
-    sighted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReportReceipt:
-    """Answer to a report that was recorded; `new` is False where it was kept already."""
-
-    report_id: int
-    new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCapture:
-    """A capture whose analysis has not ended; `path` is its archived file, named by `sha256`."""
-
-    capture_id: int
-    instrument: str
-    source: str
-    name: str
-    sha256: str
-    size: int
-    state: CaptureState
-    path: Path
+__all__ = ["Acceptance", "PendingCapture", "ReportReceipt", "Store"]
 
 
 class Store:
@@ -101,23 +61,22 @@ class Store:
     ----------
     recovery
         What was lost and brought back when it was opened; None if nothing was.
+    after_crash
+        Whether the last one who had the directory ended without closing it.
+    deletes
+        Whether raw bytes were ever deleted for the archive's budget.
     """
 
-    def __init__(
-        self,
-        lock: DirectoryLock,
-        archive: Archive,
-        origins: Origins,
-        committer: Committer,
-        clock: Clock,
-    ) -> None:
-        self.recovery: Recovery | None = None
+    def __init__(self, lock: DirectoryLock, parts: Parts, clock: Clock) -> None:
+        self.recovery = parts.recovery
+        self.after_crash = lock.after_crash
         self._lock = lock
-        self._archive = archive
-        self._origins = origins
-        self._committer = committer
+        self._archive = parts.archive
+        self._origins = parts.origins
+        self._committer = parts.committer
         self._clock = clock
         self._open = True
+        self.deletes = parts.deletes
 
     @property
     def archive_dir(self) -> Path:
@@ -165,7 +124,8 @@ class Store:
             finish(data_dir)
             if prepare is not None:
                 prepare(data_dir)
-            return cls._open_locked(data_dir, clock, lock, max_group, progress)
+            parts = open_parts(data_dir, lock, clock.stamp(), max_group, progress)
+            return cls(lock, parts, clock)
         except DamagedError as error:
             leave_mark(data_dir, error.message)
             lock.release()
@@ -173,53 +133,6 @@ class Store:
         except BaseException:
             lock.release()
             raise
-
-    @classmethod
-    def _open_locked(
-        cls,
-        data_dir: Path,
-        clock: Clock,
-        lock: DirectoryLock,
-        max_group: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> Self:
-        database = layout.database_path(data_dir)
-        if not database.exists() and was_ours(data_dir):
-            raise Fatal(
-                f"{database}: the database is missing, but backups or captures are there",
-                action="run `edge-daemon restore`: it restores the newest backup and takes in"
-                " again what came after it",
-            )
-        # Asked before anything opens the database: opening makes a log.
-        log = database.with_name(f"{database.name}-wal")
-        log_missing = lock.after_crash and database.exists() and not log.exists()
-        migrate(data_dir)
-        archive = Archive(data_dir / layout.ARCHIVE_NAME)
-        origins = _open_origins(data_dir)
-        try:
-            committer = Committer(database, max_group=max_group, settle=origins.catch_up)
-        except BaseException:
-            origins.close()
-            raise
-        store = cls(lock, archive, origins, committer, clock)
-        try:
-            store.recovery = bring_back(
-                lambda work: store.transact(lambda db: work(raw_connection(db))),
-                data_dir,
-                origins,
-                clock.stamp(),
-                log_missing=log_missing,
-                progress=progress,
-            )
-            # What a crash kept from the log of origins; every capture where there is none yet.
-            committer.submit(lambda _: None, settle=True).result()
-        except BaseException as error:
-            committer.close()
-            origins.close()
-            if isinstance(error, OSError):
-                raise _failed(data_dir, error) from error
-            raise
-        return store
 
     def __enter__(self) -> Self:
         return self
@@ -244,7 +157,9 @@ class Store:
         """Return when the writer thread has taken its turn (for the watchdog)."""
         self.transact(lambda _: None)
 
-    def accept(self, capture: RawCapture, *, reason: Quarantine | None = None) -> Acceptance:
+    def accept(
+        self, capture: RawCapture, *, reason: Quarantine | None = None, restore: bool = False
+    ) -> Acceptance:
         """Archive a capture's bytes and record it, or note that it was seen again.
 
         Parameters
@@ -254,6 +169,9 @@ class Store:
         reason
             Why it is never analysed: a new capture is set aside in the same transaction, so that
             a crash cannot leave it waiting for the analysis. A known one stays as it is.
+        restore
+            Keep the bytes again where they had been deleted for the archive's budget: a person
+            gives them to be analysed again.
 
         Raises
         ------
@@ -262,7 +180,8 @@ class Store:
         Retryable
             The disk is full, failing or read-only; nothing was acknowledged.
         """
-        self._archive.put(capture.data, capture.sha256)
+        if restore or not self._was_deleted(capture):
+            self._archive.put(capture.data, capture.sha256)
         stamp = self._clock.stamp()
         row = {
             "instrument": clean(capture.instrument),
@@ -284,6 +203,8 @@ class Store:
                 )
             ).scalar_one_or_none()
             if known is not None:
+                if restore:
+                    keep_again(db, known)
                 return Acceptance(known, new=False, sighted=sight(db, known, row, stamp))
             added: int = db.execute(
                 insert(captures).values(row).returning(captures.c.id)
@@ -293,7 +214,18 @@ class Store:
             return Acceptance(added, new=True)
 
         # Also for known bytes: their line may have failed to be written when they first came.
-        return self._committer.submit(work, settle=True).result()
+        acceptance = self._committer.submit(work, settle=True).result()
+        # Bytes that were there already may have been deleted in between, with their last row.
+        if (acceptance.new or restore) and not self._archive.path(capture.sha256).is_file():
+            self._archive.put(capture.data, capture.sha256)
+        return acceptance
+
+    def _was_deleted(self, capture: RawCapture) -> bool:
+        """Whether the bytes are known and gone for good: a source that offers them again."""
+        if not self.deletes or self._archive.path(capture.sha256).is_file():
+            return False
+        instrument = clean(capture.instrument)
+        return self.transact(lambda db: is_deleted(db, instrument, capture.sha256))
 
     def sighting(self, capture_id: int, source: str, name: str) -> None:
         """Note that a known capture was seen under this name; the same sighting counts once."""
@@ -436,10 +368,18 @@ class Store:
         self.transact(work)
 
     def requeue(self, capture_id: int) -> None:
-        """Send a capture through the analysis again, whatever its state (replay)."""
+        """Send a capture through the analysis again, whatever its state (replay).
+
+        Raises
+        ------
+        EdgeError
+            The capture is unknown, or its bytes were deleted for the archive's budget.
+        """
 
         def work(db: Connection) -> None:
-            find_capture(db, capture_id)
+            row = find_capture(db, capture_id)
+            if row["raw_deleted_wall"] is not None:
+                raise raw_deleted(f"capture {capture_id}", row["raw_deleted_wall"])
             begin_again(db, capture_id)
 
         self.transact(work)
@@ -481,11 +421,13 @@ class Store:
         Raises
         ------
         EdgeError
-            The capture is unknown.
+            The capture is unknown, or its bytes were deleted for the archive's budget.
         Quarantine
             The archived file is missing or damaged.
         """
         row = self.transact(lambda db: find_capture(db, capture_id))
+        if row["raw_deleted_wall"] is not None:
+            raise raw_deleted(f"capture {capture_id}", row["raw_deleted_wall"])
         return RawCapture(
             instrument=row["instrument"],
             source=row["source"],
@@ -497,21 +439,6 @@ class Store:
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run an operation of another module of the store in the writer; return after COMMIT."""
         return self._committer.submit(work).result()
-
-
-def _open_origins(data_dir: Path) -> Origins:
-    path = data_dir / layout.ORIGINS_NAME
-    try:
-        return Origins(path)
-    except OSError as error:
-        raise _failed(path, error) from error
-
-
-def _failed(path: Path, error: OSError) -> Retryable:
-    return Retryable(
-        f"{error.filename or path}: cannot be used: {error.strerror}",
-        action="free disk space, check the disk and that this user may write there",
-    )
 
 
 def _reason_row(error: Quarantine) -> dict[str, str]:

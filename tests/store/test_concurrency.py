@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from edge_daemon.store import layout, queries
+import pytest
+
+from edge_daemon.errors import Retryable
+from edge_daemon.store import layout, queries, reader
 
 WRITERS, EACH, READERS = 4, 40, 4
 WAL_LIMIT = 64 * 2**20
@@ -70,3 +75,54 @@ def test_many_threads_handing_in_the_same_bytes_make_one_capture(store, make):
     assert sum(answer.new for answer in taken) == 1
     assert {answer.capture_id for answer in taken} == {1}
     assert sum(answer.sighted for answer in taken) == 39
+
+
+FOR_EVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+
+
+def test_a_question_that_takes_too_long_is_ended(store, make, data_dir):
+    store.accept(make.capture(1))
+    with closing(queries.connect(data_dir, limit_s=0.2)) as db:
+        with pytest.raises(Retryable, match=r"longer than 0\.2 s") as caught:
+            reader.rows(db, f"SELECT max(i) FROM ({FOR_EVER}), captures")
+        assert "--since" in caught.value.action
+        assert len(queries.captures(db)) == 1  # the connection can be used again
+
+
+def wal_bytes(data_dir):
+    log = layout.database_path(data_dir).with_name(f"{layout.DATABASE_NAME}-wal")
+    return log.stat().st_size
+
+
+@pytest.mark.campaign
+def test_an_hour_of_writing_beside_four_readers_and_slow_questions(store, make, data_dir):
+    """R2: nobody is locked out and the log stays small; EDGE_HOUR_S shortens the hour."""
+    until = time.monotonic() + float(os.environ.get("EDGE_HOUR_S", "3600"))
+
+    def read(number):
+        rounds = late = 0
+        while time.monotonic() < until:
+            with closing(queries.connect(data_dir)) as db:
+                queries.status(db)
+                queries.results(db, limit=50)
+                if number == 0:
+                    with pytest.raises(Retryable, match="longer than"):
+                        reader.rows(db, f"SELECT max(i) FROM ({FOR_EVER}), captures")
+                    late += 1
+            rounds += 1
+        return rounds, late
+
+    with ThreadPoolExecutor(READERS) as pool:
+        reading = [pool.submit(read, number) for number in range(READERS)]
+        written = largest = 0
+        while time.monotonic() < until:
+            key = store.accept(make.capture(written)).capture_id
+            store.record_decoded(key, make.decoded())
+            store.record_run(key, make.decoded(), make.classified())
+            written += 1
+            largest = max(largest, wal_bytes(data_dir))
+        counts = [future.result() for future in reading]
+    print(f"{written} results, {counts} rounds, log at most {largest >> 10} KiB")  # noqa: T201
+    assert all(rounds for rounds, _ in counts)
+    assert counts[0][1]
+    assert largest < WAL_LIMIT

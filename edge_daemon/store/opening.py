@@ -1,0 +1,98 @@
+"""Bring database, archive and log of origins together when a store is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_daemon.errors import Fatal, Retryable
+from edge_daemon.store import layout
+from edge_daemon.store.archive import Archive
+from edge_daemon.store.committer import Committer, raw_connection
+from edge_daemon.store.migrate import migrate
+from edge_daemon.store.operations import any_deleted
+from edge_daemon.store.origins import Origins
+from edge_daemon.store.reingest import Recovery, bring_back
+from edge_daemon.store.soundness import was_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edge_daemon.clock import Stamp
+    from edge_daemon.store.lock import DirectoryLock
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an open store consists of, what was brought back, and whether raw bytes were deleted."""
+
+    archive: Archive
+    origins: Origins
+    committer: Committer
+    recovery: Recovery | None
+    deletes: bool
+
+
+def open_parts(
+    data_dir: Path,
+    lock: DirectoryLock,
+    stamp: Stamp,
+    max_group: int,
+    progress: Callable[[int, int], None] | None,
+) -> Parts:
+    """Open everything in a directory that is locked, and take in again what was lost.
+
+    Raises
+    ------
+    Fatal
+        The database is missing, newer than this software, or another program's.
+    Retryable
+        The disk is full, failing or read-only.
+    """
+    database = layout.database_path(data_dir)
+    if not database.exists() and was_ours(data_dir):
+        raise Fatal(
+            f"{database}: the database is missing, but backups or captures are there",
+            action="run `edge-daemon restore`: it restores the newest backup and takes in"
+            " again what came after it",
+        )
+    # Asked before anything opens the database: opening makes a log.
+    log = database.with_name(f"{database.name}-wal")
+    log_missing = lock.after_crash and database.exists() and not log.exists()
+    migrate(data_dir)
+    archive = Archive(data_dir / layout.ARCHIVE_NAME)
+    try:
+        origins = Origins(data_dir / layout.ORIGINS_NAME)
+    except OSError as error:
+        raise _failed(data_dir, error) from error
+    try:
+        committer = Committer(database, max_group=max_group, settle=origins.catch_up)
+    except BaseException:
+        origins.close()
+        raise
+    try:
+        recovery = bring_back(
+            lambda work: committer.submit(lambda db: work(raw_connection(db))).result(),
+            data_dir,
+            origins,
+            stamp,
+            log_missing=log_missing,
+            progress=progress,
+        )
+        # What a crash kept from the log of origins; every capture where there is none yet.
+        deletes = committer.submit(any_deleted, settle=True).result()
+    except BaseException as error:
+        committer.close()
+        origins.close()
+        if isinstance(error, OSError):
+            raise _failed(data_dir, error) from error
+        raise
+    return Parts(archive, origins, committer, recovery, deletes)
+
+
+def _failed(data_dir: Path, error: OSError) -> Retryable:
+    return Retryable(
+        f"{error.filename or data_dir}: cannot be used: {error.strerror}",
+        action="free disk space, check the disk and that this user may write there",
+    )
