@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,6 +88,7 @@ def page(
         .render(
             {
                 "box": site.box,
+                "now": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
                 "visitor": visitor,
                 "may_change": visitor.role == "technician",
                 "path": request.url.path,

@@ -124,6 +124,20 @@ class Box:
         self.store.refuse("export", "link.fcs", Quarantine("refused", "link.fcs: a symbolic link"))
 
 
+@pytest.fixture(scope="session")
+def make_box():
+    """Open boxes that last longer than a test; closed in the end."""
+    made = []
+
+    def make(path):
+        made.append(Box(path))
+        return made[-1]
+
+    yield make
+    for box in made:
+        box.store.close()
+
+
 @pytest.fixture
 def box(tmp_path):
     made = Box(tmp_path / "data")

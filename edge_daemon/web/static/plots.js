@@ -251,6 +251,13 @@
     return plot;
   }
 
+  const two = (n) => String(n).padStart(2, "0");
+  function day(seconds, withTime) {
+    const d = new Date(seconds * 1000);
+    const date = `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
+    return withTime ? `${date} ${two(d.getHours())}:${two(d.getMinutes())}` : date;
+  }
+
   // --- trend -------------------------------------------------------------------------------------
   function trend(holder, table, code) {
     const cells = [...table.querySelectorAll(`td[data-code="${CSS.escape(code)}"]`)].reverse();
@@ -267,14 +274,14 @@
       {
         width: Math.max(220, holder.clientWidth), height: 240,
         series: [
-          { label: "visit" },
+          { label: "visit", value: (_, v) => (v === null ? "–" : day(v, true)) },
           { label: code, stroke, width: 2, points: { show: true, size: 9, fill: stroke }, value: (_, v) => text(v, digits) },
           { label: "95 % from", stroke: "transparent", points: { show: false }, value: (_, v) => text(v, digits) },
           { label: "to", stroke: "transparent", points: { show: false }, value: (_, v) => text(v, digits) },
         ],
         bands: [{ series: [3, 2], fill: `${paper ? "#000000" : css("--link")}2b` }],
         scales: { y: { range: () => [Math.max(0, span[0] - room), span[1] + room] } },
-        axes: axes("", `${code} ${head.dataset.unit || ""}`).map((a, i) => (i ? a : { ...a, values: undefined, label: undefined })),
+        axes: axes("", `${code} ${head.dataset.unit || ""}`).map((a, i) => (i ? a : { ...a, label: undefined, space: 120, values: (u, all) => all.map((v) => day(v, u.scales.x.max - u.scales.x.min < 3 * 86400)) })),
         cursor: { drag: { x: false, y: false } },
         hooks: {
           drawClear: [(u) => {
@@ -366,9 +373,10 @@
     let width = innerWidth;
     addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-    const print = (on) => () => { paper = on; draw(); };
-    addEventListener("beforeprint", print(true));
-    addEventListener("afterprint", print(false));
+    const print = (on) => { if (on !== paper) paper = on; draw(); };
+    addEventListener("beforeprint", () => print(true));
+    addEventListener("afterprint", () => print(false));
+    matchMedia("print").addEventListener("change", (event) => print(event.matches));
   }
 
   for (const section of document.querySelectorAll("[data-pictures]")) pictures(section);
