@@ -111,8 +111,10 @@ def _health(data_dir: Path, pid: int | None, set_aside: int) -> Record:
 
 def _configured() -> list[Finding]:
     """Say whether a wrong configuration is why the service does not run."""
+    if not options.config_path().is_file():
+        return []
     from edge_daemon.conditions import Finding
-    from edge_daemon.config import ConfigError
+    from edge_daemon.config import ConfigError  # the model costs more than the whole question
 
     try:
         options.box_settings()

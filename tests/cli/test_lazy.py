@@ -59,9 +59,8 @@ def test_help_imports_only_click(args):
 def test_completion_of_command_names_imports_no_command():
     env = {"_EDGE_DAEMON_COMPLETE": "bash_complete", "COMP_WORDS": "edge-daemon s", "COMP_CWORD": 1}
     _, packages, modules, out = loaded(env={k: str(v) for k, v in env.items()})
-    assert {"plain,show", "plain,status", "plain,simulate", "plain,simulate-analyzer"} == set(
-        out.split()
-    )
+    assert set(out.split()) == {f"plain,{name}" for name in NAMES if name.startswith("s")}
+    assert "plain,show" in out.split()
     assert not packages & HEAVY
     assert "edge_daemon.cli.results" not in modules
 
