@@ -137,6 +137,11 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "model bundle {subject} is not used: {reason}",
         "Run `edge-daemon model verify`, and install the bundle again from its source.",
     ),
+    "workers_unconfined": Condition(
+        "notice",
+        "this kernel lacks what confines workers: {missing}",
+        "sandbox.md says what is left; a newer system has both.",
+    ),
     "quarantine_waiting": Condition(
         "notice",
         "{captures} capture(s) were set aside without a result",
@@ -158,6 +163,11 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "warning",
         "about {free_mb} MB free on the disk; at {needed_mb} MB nothing more is taken in",
         "Free disk space, or fit a larger disk.",
+    ),
+    "reserve_used": Condition(
+        "warning",
+        "the disk ran full, and its reserve for tidying up is used",
+        "Free disk space; the reserve is made again by itself.",
     ),
     "disk_unreadable": Condition(
         "error",

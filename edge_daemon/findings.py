@@ -86,17 +86,25 @@ def of_analysis(analysis: Analysis, wall_s: float) -> list[Finding]:
     return found
 
 
-def of_disk(disk: Disk, needed_mb: int) -> list[Finding]:
-    """Judge the disk of the data folder."""
+def of_disk(disk: Disk, needed_mb: int, *, reserve_used: bool = False) -> list[Finding]:
+    """Judge the disk of the data folder, and whether its reserve is used."""
     if disk.reason:
         return [Finding("disk_unreadable", values={"reason": disk.reason})]
     found = [Finding("disk_read_only")] if disk.read_only else []
+    if reserve_used:
+        found.append(Finding("reserve_used"))
     space = {"free_mb": disk.free_mb // 10 * 10, "needed_mb": needed_mb}
     if disk.free_mb < needed_mb:
         found.append(Finding("disk_low", values=space))
     elif disk.free_mb < 2 * needed_mb:
         found.append(Finding("disk_filling", values=space))
     return found
+
+
+def of_sandbox(missing: Iterable[str]) -> list[Finding]:
+    """Say which parts of the kernel that confine workers are not there."""
+    parts = ", ".join(missing)
+    return [Finding("workers_unconfined", values={"missing": parts})] if parts else []
 
 
 def of_store(trouble: str) -> list[Finding]:

@@ -63,6 +63,16 @@ class DiskGuard:
             ) from error
         return (status.f_bavail * status.f_frsize) >> 20
 
+    @property
+    def needed_mb(self) -> int:
+        """Free space with which captures are taken now, MB."""
+        return self._min_free_mb + self._missing_mb
+
+    @property
+    def reserve_used(self) -> bool:
+        """Whether the ballast was given up and is not back yet."""
+        return self._missing_mb > 0
+
     def has_room(self, more_mb: int) -> bool:
         """Whether intake could go on with so much less."""
         try:
@@ -73,7 +83,7 @@ class DiskGuard:
     def check(self) -> None:
         """Raise `Retryable` while there is too little space."""
         free = self._spare(self.free_mb())
-        needed = self._min_free_mb + self._missing_mb
+        needed = self.needed_mb
         if free >= needed:
             self._log.on_change("disk", "ok", Event.DISK_OK, free_mb=free)
             return

@@ -11,6 +11,7 @@ from edge_daemon.conditions import Board
 from edge_daemon.disk import read_disk
 from edge_daemon.errors import EdgeError
 from edge_daemon.log import Event
+from edge_daemon.sandbox import missing
 from edge_daemon.store.statistics import newest_trusted, set_aside
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from edge_daemon.config import Settings
     from edge_daemon.decode.profile import ProfileError
     from edge_daemon.flow import Analysis
-    from edge_daemon.health import Loop
+    from edge_daemon.health import DiskGuard, Loop
     from edge_daemon.log import EventLog
 
 _SLOW_S: Final = 60.0
@@ -40,6 +41,8 @@ class HealthWatch:
         Intervals and the trust in wall time.
     log
         Told when a condition begins or ends.
+    disk
+        Guard of the data folder's disk.
     """
 
     def __init__(
@@ -48,10 +51,13 @@ class HealthWatch:
         profile_problems: Sequence[ProfileError],
         clock: Clock,
         log: EventLog,
+        disk: DiskGuard,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._log = log
+        self._disk = disk
+        self._lacking = missing()
         self._profiles = ["/".join(Path(problem.path).parts[-2:]) for problem in profile_problems]
         self._silent_h = {source.name: source.silent_h for source in settings.source}
         self._since = clock.monotonic()
@@ -91,7 +97,12 @@ class HealthWatch:
                 *findings.of_sources(sources, self._silent_h, self._since, now),
                 *findings.of_loops(loops, now),
                 *findings.of_analysis(analysis, box.workers.wall_s),
-                *findings.of_disk(read_disk(box.box.data_dir), box.limits.min_free_mb),
+                *findings.of_disk(
+                    read_disk(box.box.data_dir),
+                    self._disk.needed_mb,
+                    reserve_used=self._disk.reserve_used,
+                ),
+                *findings.of_sandbox(self._lacking),
                 *findings.of_store(store_trouble),
                 *findings.of_quarantine(self._set_aside),
                 *findings.of_profiles(self._profiles),

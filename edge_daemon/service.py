@@ -170,7 +170,7 @@ class _Service:
             clock=clock,
         )
         self._registry = Registry.load(plan_for(settings).profile_dirs)
-        self._health = HealthWatch(settings, self._registry.problems, clock, log)
+        self._health = HealthWatch(settings, self._registry.problems, clock, log, self._disk)
         self._sources = self._make_sources()
         self._page = WebServer(settings, store, clock, log) if settings.web.enabled else None
 

@@ -31,6 +31,7 @@ def judge(facts: Facts) -> list[Check]:
         part_checks.profiles(facts.probe),
         part_checks.models(facts.probe),
         part_checks.telemetry(facts.probe),
+        part_checks.confinement(facts.unconfined),
         *(part_checks.source(source, facts.service) for source in facts.sources),
         part_checks.service(facts.service),
         *part_checks.conditions(facts.service),

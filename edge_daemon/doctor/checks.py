@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from edge_daemon.store.sqlite_version import has_wal_reset_bug
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -151,11 +153,8 @@ def mount(facts: Mount | None) -> Check | None:
 def sqlite_version(version: str) -> Check:
     """Check for upstream's WAL-reset bug: 3.7.0 to 3.51.2, mended in 3.44.6 and 3.50.7 as well."""
     name = "SQLite"
-    number = tuple(int(part) for part in version.split(".")[:3])
-    mended = number >= (3, 51, 3) or any(
-        number[:2] == branch[:2] and number >= branch for branch in ((3, 44, 6), (3, 50, 7))
-    )
-    if mended or number < (3, 7, 0):
+    major, minor, patch = map(int, version.split(".")[:3])
+    if not has_wal_reset_bug((major, minor, patch)):
         return ok(name, version)
     text = (
         f"{version} can damage a database that two programs write at the same instant "
@@ -182,7 +181,7 @@ def backups(facts: Sequence[Backup], has_database: bool) -> Check | None:  # noq
     """Check that there is a fresh backup that can be restored."""
     if not has_database:
         return None
-    name, fix = "backups", "let the service run, and look at its journal: it makes one every day"
+    name, fix = "backups", "run `edge-daemon backup`; the service makes one every day"
     if not facts:
         return doubt(name, "there is none", fix)
     broken = [backup for backup in facts if backup.trouble]
@@ -190,9 +189,10 @@ def backups(facts: Sequence[Backup], has_database: bool) -> Check | None:  # noq
         text = f"{broken[0].name} cannot be restored: {broken[0].trouble}"
         return bad(name, text, f"remove {broken[0].name}, and check the card or disk")
     newest = min(facts, key=lambda backup: backup.age_h)
-    if newest.age_h > _BACKUP_H:
-        return doubt(name, f"the newest, {newest.name}, is {newest.age_h:.0f} h old", fix)
-    return ok(name, f"{len(facts)}, the newest {newest.age_h:.0f} h old, all can be read")
+    if newest.behind and newest.age_h > _BACKUP_H:
+        text = f"the newest, {newest.name}, is {newest.age_h:.0f} h old and lacks results"
+        return doubt(name, text, fix)
+    return ok(name, f"{len(facts)}, the newest {newest.age_h:.0f} h old, all can be restored")
 
 
 def wear(facts: Wear) -> Check:

@@ -68,11 +68,20 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """One backup; `trouble` is why it cannot be restored."""
+    """One backup.
+
+    Attributes
+    ----------
+    trouble
+        Why it cannot be restored; empty for a good one.
+    behind
+        Whether the database has captures or results that it has not.
+    """
 
     name: str
     age_h: float
     trouble: str = ""
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,5 +241,6 @@ class Facts:
     time: Time
     sources: tuple[Source, ...]
     probe: Probe
+    unconfined: tuple[str, ...]
     memory: Memory | None
     service: Service

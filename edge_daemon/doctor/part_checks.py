@@ -114,6 +114,15 @@ def telemetry(facts: Probe) -> Check:
     return bad(name, "the model runtime's is on", "set ORT_DISABLE_TELEMETRY=1 in the unit")
 
 
+def confinement(missing: Sequence[str]) -> Check:
+    """Check that the kernel has what confines the workers."""
+    name = "confinement"
+    if missing:
+        text = f"the kernel lacks {', '.join(missing)}: workers are confined by the rest alone"
+        return doubt(name, text, "use a newer system; sandbox.md says what is left")
+    return ok(name, "workers can write nothing and reach no network")
+
+
 def service(facts: Service) -> Check:
     """Check that the service runs, is started with the box, and stays up."""
     name = "service"

@@ -10,6 +10,7 @@ from edge_daemon.doctor import read_parts, read_store, read_system
 from edge_daemon.doctor.access import service_account
 from edge_daemon.doctor.facts import Config, Facts
 from edge_daemon.resources import models_dir, profiles_dir
+from edge_daemon.sandbox import missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,7 @@ def read_facts(config: Path, data_dir: Path, pid: int | None, status_file: Path)
             read_parts.source(source, account) for source in (settings.source if settings else ())
         ),
         probe=read_parts.probe([profiles_dir(), *profiles], [models_dir(), *models]),
+        unconfined=missing(),
         memory=read_system.memory(settings.workers.count if settings else usable_cores()),
         service=read_parts.service(pid, status_file),
     )

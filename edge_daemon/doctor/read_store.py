@@ -13,8 +13,8 @@ from edge_daemon.doctor.access import may
 from edge_daemon.doctor.facts import Backup, Database, Folder
 from edge_daemon.errors import EdgeError
 from edge_daemon.store import layout
+from edge_daemon.store.backup import fault
 from edge_daemon.store.reader import connect, rows
-from edge_daemon.store.revision import read_revision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from edge_daemon.doctor.access import Account
 
 _SHOWN: Final = 3
+_NEWEST: Final = """
+    SELECT coalesce(max(id), 0) FROM captures UNION ALL SELECT coalesce(max(id), 0) FROM runs
+    UNION ALL SELECT coalesce(max(id), 0) FROM reports
+"""
 
 
 def folder(path: Path, account: Account) -> Folder:
@@ -61,28 +65,22 @@ def database(data_dir: Path) -> Database:
 
 
 def backups(data_dir: Path) -> tuple[Backup, ...]:
-    """Open every backup and let SQLite check it."""
-    now = time.time()
+    """Open every backup, let SQLite check it, and see whether it lacks something."""
+    now, present = time.time(), _newest(layout.database_path(data_dir), "mode=ro")
     found = []
     for path in sorted((data_dir / layout.BACKUPS_NAME).glob("*.db")):
-        try:
-            age_h = (now - path.stat().st_mtime) / 3600
-            trouble = _trouble(path)
-        except OSError as error:
-            age_h, trouble = 0.0, error.strerror or str(error)
-        found.append(Backup(path.name, age_h, trouble))
+        age_h = (now - path.stat().st_mtime) / 3600
+        # Nobody writes a finished backup, and a reader must leave no log beside it.
+        behind = present is not None and _newest(path, "mode=ro&immutable=1") != present
+        found.append(Backup(path.name, age_h, fault(path) or "", behind))
     return tuple(found)
 
 
-def _trouble(path: Path) -> str:
-    """Say why a backup could not be restored, or nothing."""
+def _newest(database: Path, how: str) -> tuple[int, ...] | None:
+    """Numbers of the newest capture, run and report; None where they cannot be read."""
     try:
-        # Nobody writes a finished backup, and a reader must leave no log beside it.
-        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        address = f"{database.absolute().as_uri()}?{how}"
         with closing(sqlite3.connect(address, uri=True)) as db:
-            if read_revision(db, path) is None:
-                return "it holds no store"
-            (word,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    except (sqlite3.Error, EdgeError) as error:
-        return str(error)
-    return "" if word == "ok" else str(word)
+            return tuple(row[0] for row in db.execute(_NEWEST))
+    except sqlite3.Error:
+        return None

@@ -109,11 +109,13 @@ def test_database():
 
 
 def test_backups():
-    good, old = facts.Backup("a.db", 3.0), facts.Backup("b.db", 49.0)
+    good, old = facts.Backup("a.db", 3.0, behind=True), facts.Backup("b.db", 49.0, behind=True)
+    quiet = facts.Backup("d.db", 900.0)
     broken = facts.Backup("c.db", 30.0, "file is not a database")
     holds(checks.backups([good, old], True), "ok", "2, the newest 3 h old")
     holds(checks.backups([old], True), "doubt", "b.db, is 49 h old")
-    holds(checks.backups([], True), "doubt", "there is none")
+    holds(checks.backups([quiet], True), "ok", "900 h old")
+    holds(checks.backups([], True), "doubt", "there is none", "edge-daemon backup")
     holds(checks.backups([good, broken], True), "bad", "c.db cannot be restored", "not a database")
     assert checks.backups([], False) is None
 
@@ -270,6 +272,11 @@ def test_a_unit_that_keeps_lines_closed_is_said():
 )
 def test_service(service, verdict, words):
     holds(part_checks.service(service), verdict, words)
+
+
+def test_confinement():
+    holds(part_checks.confinement(()), "ok", "reach no network")
+    holds(part_checks.confinement(("landlock",)), "doubt", "lacks landlock", "sandbox.md")
 
 
 def test_conditions_of_the_service_are_repeated():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import shutil
@@ -15,9 +16,10 @@ import pytest
 from edge_daemon.clock import SystemClock
 from edge_daemon.doctor import facts, read_parts, read_store, read_system
 from edge_daemon.doctor.access import Account, may, service_account
+from edge_daemon.records import RawCapture
 from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.source_settings import FolderSource, SerialSource, TcpSource
-from edge_daemon.store.migrate import back_up
+from edge_daemon.store.backup import back_up
 from edge_daemon.store.writer import Store
 
 ME = Account("me")
@@ -130,17 +132,29 @@ def test_a_sound_a_missing_and_a_damaged_database(data, tmp_path):
 
 def test_backups_are_opened(data):
     assert read_store.backups(data) == ()
-    back_up(data / "edge.sqlite3", data / "backups" / "good.db")
+    good, _ = back_up(data)
     (data / "backups" / "empty.db").touch()
     (data / "backups" / "torn.db").write_bytes((data / "edge.sqlite3").read_bytes()[:5000])
     with sqlite3.connect(data / "backups" / "other.db") as db:
         db.execute("CREATE TABLE t (x)")
     db.close()
-    found = {backup.name: backup.trouble for backup in read_store.backups(data)}
-    assert found.pop("good.db") == ""
+    before = {path.name for path in (data / "backups").iterdir()}
+    found = {backup.name: backup for backup in read_store.backups(data)}
+    whole = found.pop(good.name)
+    assert (whole.trouble, whole.behind) == ("", False)
     assert set(found) == {"empty.db", "torn.db", "other.db"}
-    assert all(found.values())
-    assert {p.name for p in (data / "backups").iterdir()} == {"good.db", *found}
+    assert all(backup.trouble for backup in found.values())
+    assert {path.name for path in (data / "backups").iterdir()} == before
+
+
+def test_a_backup_that_lacks_a_capture_is_behind(data):
+    back_up(data)
+    content = b"one more"
+    capture = RawCapture("an1", "s", "n.fcs", hashlib.sha256(content).hexdigest(), content)
+    with Store.open(data, SystemClock()) as store:
+        store.accept(capture)
+    (backup,) = read_store.backups(data)
+    assert backup.behind
 
 
 def test_access_is_asked_as_the_other_user(tmp_path):

@@ -171,6 +171,14 @@ def test_disk(disk, expected):
     assert codes(findings.of_disk(disk, needed_mb=200)) == expected
 
 
+def test_a_used_reserve_and_workers_that_are_not_confined():
+    found = findings.of_disk(Disk(400), needed_mb=200, reserve_used=True)
+    assert codes(found) == ["reserve_used"]
+    assert findings.of_sandbox(()) == []
+    (found,) = findings.of_sandbox(("landlock", "filter"))
+    assert "landlock, filter" in found.describe()["message"]
+
+
 def test_clock():
     def stamp(state, wall="2026-03-01T10:00:30.000000Z"):
         return Stamp(wall, state, "boot", 1.0)
