@@ -279,8 +279,12 @@ def test_latin_1_terminal_loses_no_result(spawn, clinic):
 
 
 @pytest.mark.parametrize(
-    "command", [["results"], ["show", "1"], ["reports"], ["export"], ["status"]]
-)
+    "command",
+    [
+        ["results"], ["show", "1"], ["compare", "1", "1"], ["reports"], ["status"],
+        ["export"], ["export", "--hl7"], ["export", "--fhir"],
+    ],
+)  # fmt: skip
 def test_queries_import_no_stage_and_nothing_heavy(clinic, command):
     clinic.add()
     probe = (
