@@ -185,6 +185,12 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "the database cannot be written now: {reason}",
         "It is tried again. If it stays, check the disk with `edge-daemon doctor`.",
     ),
+    "database_unreadable": Condition(
+        "error",
+        "the database cannot be read: {reason}",
+        "Check the disk with `edge-daemon doctor`. A damaged database is replaced at the next "
+        "start.",
+    ),
     "upkeep_failing": Condition(
         "warning",
         "upkeep of the data ({subject}) could not be done: {reason}",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STATUS_FILE: Final = "run/status.json"
 _LEAST_FREE_MB: Final = 200  # `limits.min_free_mb` unless configured; only the service knows
+_WORST: Final = ("failing", "degraded", "recovered", "ok")
 _MARKS: Final = {"error": ("Problem", "red"), "warning": ("Problem", "yellow")}
 
 
@@ -31,13 +32,10 @@ def status(data_dir: Path, as_json: bool) -> int:
 
     Exit code 3 when something needs a person: each problem is said with what to do next.
     """
-    from edge_daemon.store import queries
-
-    with contextlib.closing(queries.connect(data_dir)) as db:
-        found = queries.status(db)
+    stored, trouble = _stored(data_dir)
     pid = holder(data_dir)
     told = _told(data_dir) if pid else {}
-    health = told.get("health") or _health(data_dir, pid, found["states"]["quarantined"])
+    health = _health(data_dir, pid, told.get("health"), stored, trouble)
     found = {
         "data_dir": str(data_dir),
         "running_pid": pid,
@@ -47,13 +45,24 @@ def status(data_dir: Path, as_json: bool) -> int:
         "ended": health["ended"],
         "sources": _heard_s(told.get("sources", [])),
         "disk_free_bytes": shutil.disk_usage(data_dir).free,
-        **found,
+        **stored,
     }
     if output.form(as_json=as_json) == "json":
         output.emit_json(found)
     else:
         _write(found)
     return errors.EXIT_WARNINGS if found["problems"] else errors.EXIT_OK
+
+
+def _stored(data_dir: Path) -> tuple[Record, str]:
+    """Sum the store up, or say why it cannot be read now."""
+    from edge_daemon.store import queries
+
+    try:
+        with contextlib.closing(queries.connect(data_dir)) as db:
+            return queries.status(db), ""
+    except errors.Retryable as error:
+        return {}, error.message
 
 
 def holder(data_dir: Path) -> int | None:
@@ -91,22 +100,34 @@ def _heard_s(sources: list[Record]) -> list[Record]:
     return sources
 
 
-def _health(data_dir: Path, pid: int | None, set_aside: int) -> Record:
-    """Judge what can be seen without the service."""
+def _health(
+    data_dir: Path, pid: int | None, told: Record | None, stored: Record, trouble: str
+) -> Record:
+    """Take what the service says, and add what it can no longer write down, or would say."""
     from edge_daemon import findings
     from edge_daemon.clock import SystemClock
     from edge_daemon.conditions import Board, Finding
     from edge_daemon.disk import read_disk
 
-    found = [
-        *findings.of_disk(read_disk(data_dir), _LEAST_FREE_MB),
-        *findings.of_quarantine(set_aside),
-    ]
+    seen = findings.of_disk(read_disk(data_dir), _LEAST_FREE_MB)
+    if trouble:
+        seen.append(Finding("database_unreadable", values={"reason": trouble}))
+    if told is None and stored:
+        seen += findings.of_quarantine(stored["states"]["quarantined"])
     if pid is None:
-        found = [Finding("service_not_running"), *_configured(), *found]
+        seen = [Finding("service_not_running"), *_configured(), *seen]
+    known = {condition["code"] for condition in (told or {}).get("conditions", ())}
     board, clock = Board(), SystemClock()
-    board.update(found, clock.stamp().wall, clock.monotonic())
-    return board.describe()
+    board.update(
+        [finding for finding in seen if finding.code not in known],
+        clock.stamp().wall,
+        clock.monotonic(),
+    )
+    own = board.describe()
+    if told is None:
+        return own
+    worst = min((own["state"], told["state"]), key=_WORST.index)
+    return {**told, "state": worst, "conditions": [*own["conditions"], *told["conditions"]]}
 
 
 def _configured() -> list[Finding]:
@@ -146,25 +167,31 @@ def _write(found: Record) -> None:
         over = f"{wording.local_time(past['since'])} to {wording.local_time(past['until'])}"
         click.echo(f"Over: {output.printable(past['message'])} ({over})")
     pid = found["running_pid"]
-    states = found["states"]
     rows: list[tuple[str, Any]] = [
         ("State", found["state"]),
         ("Service", f"in use by process {pid}" if pid else "not running"),
         *(("Source", f"{s['name']}: {s['state']}{_heard(s)}") for s in found["sources"]),
         ("Data", found["data_dir"]),
+        *(_kept(found) if "states" in found else ()),
+        ("Disk free", size(found["disk_free_bytes"])),
+    ]
+    for label, text in rows:
+        click.echo(f"{label:<11}{output.printable(text)}")
+    if found.get("refusals"):
+        output.say("\n`edge-daemon quarantine` says why files were refused.")
+
+
+def _kept(found: Record) -> list[tuple[str, Any]]:
+    """Say what the store holds."""
+    return [
         ("Results", f"{found['runs']:,}"),
-        ("Captures", ", ".join(f"{count:,} {state}" for state, count in states.items())),
+        ("Captures", ", ".join(f"{count:,} {state}" for state, count in found["states"].items())),
         ("Waiting", f"{found['pending']:,} to analyse, {found['outbox_waiting']:,} to send"),
         ("Refused", f"{found['refusals']:,} files"),
         ("Last", _last(found["newest_capture"])),
         ("Database", size(found["database_bytes"])),
         *_upkeep(found["upkeep"]),
-        ("Disk free", size(found["disk_free_bytes"])),
     ]
-    for label, text in rows:
-        click.echo(f"{label:<11}{output.printable(text)}")
-    if found["refusals"]:
-        output.say("\n`edge-daemon quarantine` says why files were refused.")
 
 
 def _heard(source: Record) -> str:

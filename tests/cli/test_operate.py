@@ -16,6 +16,7 @@ from edge_daemon import config, errors
 from edge_daemon.cli import options
 from edge_daemon.cli.status import size
 from edge_daemon.conditions import Board
+from edge_daemon.disk import Disk
 from edge_daemon.findings import of_sources
 
 
@@ -323,3 +324,44 @@ def test_relative_configuration_path(spawn, tmp_path):
     done = spawn("results", env={options.CONFIG_VARIABLE: "config.toml"}, cwd=tmp_path)
     assert done.code == errors.EXIT_NOT_FOUND
     assert str(Path(tmp_path) / "kept") in done.err
+
+
+def test_status_of_a_damaged_database_still_tells_what_it_can(invoke, clinic):
+    clinic.add()
+    (clinic.path / "edge.sqlite3").write_bytes(
+        b"no database, but a text of more than 100 bytes" * 9
+    )
+    done = invoke("status", "--data-dir", clinic.path)
+    assert done.code == errors.EXIT_WARNINGS
+    assert "the database cannot be read" in done.out
+    assert "not running" in done.out
+    found = invoke("status", "--data-dir", clinic.path, "--json").json
+    assert found["state"] == "failing"
+    codes = [problem["code"] for problem in found["problems"]]
+    assert codes == ["service_not_running", "database_unreadable"]
+
+
+def test_status_sees_a_full_disk_that_the_service_could_not_write_down(invoke, clinic, monkeypatch):
+    clinic.add()
+    board = Board()
+    board.update([], "2026-01-01T00:00:00.000000Z", 0.0)
+    (clinic.path / "run").mkdir()
+    content = {"sources": [], "health": board.describe()}
+    (clinic.path / "run" / "status.json").write_text(json.dumps(content))
+    monkeypatch.setattr("edge_daemon.cli.status.holder", lambda _: 7)
+    assert invoke("status", "--data-dir", clinic.path).code == errors.EXIT_OK
+    full = Disk(free_mb=3, read_only=True)
+    monkeypatch.setattr("edge_daemon.disk.read_disk", lambda _: full)
+    found = invoke("status", "--data-dir", clinic.path, "--json").json
+    assert found["state"] == "failing"
+    assert {problem["code"] for problem in found["problems"]} == {"disk_read_only", "disk_low"}
+
+
+def test_status_names_a_wrong_configuration(invoke, clinic, tmp_path):
+    clinic.add()
+    file = tmp_path / "config.toml"
+    file.write_text("[box]\nnmae = 1\n", encoding="utf-8")
+    env = {options.CONFIG_VARIABLE: str(file)}
+    done = invoke("status", "--data-dir", clinic.path, env=env)
+    assert "the configuration cannot be used: 2 problem(s)" in done.out
+    assert "config check" in done.out
