@@ -95,10 +95,21 @@ class Item:
     body: Mapping[str, Any]
 
     @property
+    def text(self) -> str:
+        """Canonical text of the body.
+
+        Raises
+        ------
+        ValueError
+            It has none: a number in it is infinite.
+        """
+        return canonical(self.body)
+
+    @property
     def sound(self) -> bool:
         """Whether the body is the one that was digested when it was written."""
         try:
-            return digest(canonical(self.body)) == self.digest
+            return digest(self.text) == self.digest
         except (ValueError, RecursionError):  # an infinite number, half a character
             return False
 
@@ -295,6 +306,12 @@ def _item(line: bytes, number: int) -> Item:
     if not good:
         raise ProtocolError(400, "line", f"line {number} holds a value of another kind")
     return Item(**told)
+
+
+def read_body(text: str) -> dict[str, Any]:
+    """Read a body from its canonical text."""
+    body: dict[str, Any] = json.loads(text)
+    return body
 
 
 def _no_constant(name: str) -> None:

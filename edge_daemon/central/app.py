@@ -1,0 +1,262 @@
+"""The HTTP side of the protocol (docs/protocol.md): who calls, what comes, what is answered."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import OrderedDict
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from edge_daemon.central.authority import BadRequestError, key_digest
+from edge_daemon.central.raw_store import DigestError
+from edge_daemon.central.store import RefusedError
+from edge_daemon.clock import format_wall
+from edge_daemon.errors import EdgeError, Retryable
+from edge_daemon.sync import protocol
+from edge_daemon.sync.protocol import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from edge_daemon.central.authority import Authority, Issued
+    from edge_daemon.central.raw_store import Arrivals
+    from edge_daemon.central.store import CentralStore, Device
+
+    Handler = Callable[[Request], Awaitable[Response]]
+
+CERTIFICATE: Final = "peer_certificate_sha256"
+"""Key of the connection's state under which the server keeps what TLS has verified."""
+
+_MAX_REQUEST: Final = 64 << 10
+_PART: Final = 256 << 10
+_RANGE = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass
+class Bucket:
+    """A caller's allowance: `rate` a second, `burst` at once."""
+
+    rate: float
+    burst: float
+    left: float = 0.0
+    at: float = 0.0
+
+    def take(self, now: float) -> float:
+        """Take one; return 0, or the seconds until there is one again."""
+        self.left = min(self.burst, self.left + (now - self.at) * self.rate)
+        self.at = now
+        if self.left < 1.0:
+            return (1.0 - self.left) / self.rate
+        self.left -= 1.0
+        return 0.0
+
+
+@dataclass
+class Limiter:
+    """An allowance for each caller, and at most `callers` of them remembered."""
+
+    rate: float
+    burst: float
+    callers: int = 20_000
+    _buckets: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
+
+    def wait_s(self, caller: str, now: float) -> float:
+        """Take one of the caller's; return 0, or the seconds to wait."""
+        bucket = self._buckets.pop(caller, None) or Bucket(self.rate, self.burst, self.burst, now)
+        self._buckets[caller] = bucket
+        while len(self._buckets) > self.callers:
+            self._buckets.popitem(last=False)
+        return bucket.take(now)
+
+
+@dataclass(frozen=True, slots=True)
+class Centre:
+    """What the calls work with."""
+
+    store: CentralStore
+    authority: Authority
+    arrivals: Arrivals
+    calls: Limiter
+    claims: Limiter
+
+
+def make_app(centre: Centre) -> Starlette:
+    """Build the application; TLS is the server's (`serve`)."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(centre.store.close)
+
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route(path, _guarded(partial(handler, centre), centre), methods=[method])
+            for path, method, handler in (
+                ("/v1/enrol", "POST", _enrol),
+                ("/v1/renew", "POST", _renew),
+                (protocol.INGEST, "POST", _ingest),
+                ("/v1/raw/{sha256}", "HEAD", _ask_raw),
+                ("/v1/raw/{sha256}", "PUT", _put_raw),
+                ("/v1/health", "POST", _health),
+            )
+        ],
+    )
+
+
+def _guarded(handler: Handler, centre: Centre) -> Handler:
+    """Turn errors into their status, after limiting how often one caller may come."""
+
+    @wraps(handler)
+    async def guarded(request: Request) -> Response:
+        caller = getattr(request.state, CERTIFICATE, "") or str(request.client)
+        if wait_s := centre.calls.wait_s(caller, time.monotonic()):
+            return _refuse(429, "rate", "too many calls", {"Retry-After": str(int(wait_s) + 1)})
+        try:
+            return await handler(request)
+        except (ProtocolError, RefusedError) as error:
+            return _refuse(error.status, error.code, error.message)
+        except BadRequestError as error:
+            return _refuse(422, "request", error.message)
+
+    return guarded
+
+
+async def _enrol(centre: Centre, request: Request) -> Response:
+    host = request.client.host if request.client else ""
+    if wait_s := centre.claims.wait_s(host, time.monotonic()):
+        return _refuse(429, "rate", "too many tries", {"Retry-After": str(int(wait_s) + 1)})
+    told = await _json(request, {"code": str, "request": str})
+    key_sha256 = key_digest(told["request"])
+    device = await run_in_threadpool(centre.store.claim, told["code"], key_sha256)
+    issued = centre.authority.sign(told["request"], device.id)
+    await run_in_threadpool(centre.store.enrol, device, issued)
+    return _certificate(centre, device, issued)
+
+
+async def _renew(centre: Centre, request: Request) -> Response:
+    device = await _caller(centre, request)
+    told = await _json(request, {"request": str})
+    issued = centre.authority.sign(told["request"], device.id)
+    shown = getattr(request.state, CERTIFICATE)
+    await run_in_threadpool(centre.store.renew, device, shown, issued)
+    return _certificate(centre, device, issued)
+
+
+async def _ingest(centre: Centre, request: Request) -> Response:
+    device = await _caller(centre, request)
+    payload = await _body(request, protocol.MAX_BYTES)
+    batch = protocol.unpack(request.headers, payload)
+    answers, highest = await run_in_threadpool(centre.store.ingest, device, batch)
+    now = format_wall(datetime.now(UTC))
+    reply = protocol.write_reply(batch.epoch, answers, acked_through=highest, server_time=now)
+    return Response(reply, media_type=protocol.JSON)
+
+
+async def _ask_raw(centre: Centre, request: Request) -> Response:
+    device = await _caller(centre, request)
+    sha256 = _named(request)
+    if await run_in_threadpool(centre.store.has_raw, device, sha256):
+        return Response(status_code=200)
+    offset = centre.arrivals.offset(device.id, sha256)
+    return Response(status_code=404, headers={"Upload-Offset": str(offset)})
+
+
+async def _put_raw(centre: Centre, request: Request) -> Response:
+    device = await _caller(centre, request)
+    sha256 = _named(request)
+    part = await _body(request, _PART)
+    found = _RANGE.fullmatch(request.headers.get("content-range", ""))
+    first, last, total = map(int, found.groups()) if found else (0, 0, 0)
+    if found is None or last - first + 1 != len(part) or last >= total:
+        raise ProtocolError(400, "content_range", "Content-Range does not fit the part")
+    try:
+        whole = await run_in_threadpool(centre.arrivals.add, device.id, sha256, first, total, part)
+    except Retryable as error:
+        offset = centre.arrivals.offset(device.id, sha256)
+        return _refuse(409, "offset", error.message, {"Upload-Offset": str(offset)})
+    except DigestError as error:
+        raise ProtocolError(422, "digest", error.message) from error
+    except EdgeError as error:
+        raise ProtocolError(422, "size", error.message) from error
+    if whole:
+        await run_in_threadpool(centre.store.note_raw, device, sha256, total)
+    return Response(status_code=201 if whole else 200)
+
+
+async def _health(centre: Centre, request: Request) -> Response:
+    device = await _caller(centre, request)
+    told = await _json(request, {})
+    body = json.dumps(told, ensure_ascii=False)
+    await run_in_threadpool(centre.store.note_health, device, body)
+    return Response(status_code=204)
+
+
+async def _caller(centre: Centre, request: Request) -> Device:
+    shown = getattr(request.state, CERTIFICATE, "")
+    if not shown:
+        raise RefusedError(401, "certificate", "a certificate of this fleet is needed")
+    clock = request.headers.get("edge-clock", "")[:20] or None
+    return await run_in_threadpool(centre.store.device, shown, clock)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Read a body, never more than `limit` bytes of it."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise ProtocolError(413, "bytes", f"more than {limit} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _json(request: Request, fields: dict[str, type]) -> dict[str, Any]:
+    body = await _body(request, _MAX_REQUEST)
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(400, "json", f"not JSON: {error}") from error
+    if not isinstance(told, dict) or not all(isinstance(told.get(k), t) for k, t in fields.items()):
+        raise ProtocolError(400, "json", f"expected an object with {', '.join(fields) or 'fields'}")
+    return told
+
+
+def _named(request: Request) -> str:
+    sha256 = str(request.path_params["sha256"])
+    if not _SHA256.fullmatch(sha256):
+        raise ProtocolError(400, "sha256", "the name is no SHA-256 in lower case")
+    return sha256
+
+
+def _certificate(centre: Centre, device: Device, issued: Issued) -> Response:
+    return JSONResponse(
+        {
+            "device": device.id,
+            "name": device.name,
+            "certificate": issued.pem,
+            "fleet": centre.authority.pem,
+            "not_after": format_wall(issued.not_after),
+            "renew_after": format_wall(issued.renew_after),
+        },
+        status_code=201,
+    )
+
+
+def _refuse(
+    status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    return JSONResponse({"code": code, "message": message}, status_code=status, headers=headers)

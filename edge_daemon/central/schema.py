@@ -1,0 +1,177 @@
+"""Tables of the central server (SQLAlchemy Core), for PostgreSQL and, for a first try, SQLite.
+
+Every table that holds a clinic's data has its `clinic_id`, and in PostgreSQL a policy that shows
+a connection only the rows of the clinic it has named (`isolate`). Receipts stand apart from
+documents: a document table that is partitioned by time later could not hold their unique keys.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+metadata = MetaData()
+
+_KEY = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by itself there
+
+
+def _moment(name: str, *, needed: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=not needed)
+
+
+def _clinic() -> Column[int]:
+    return Column("clinic_id", Integer, ForeignKey("clinics.id"), nullable=False)
+
+
+clinics = Table(
+    "clinics",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _moment("created_at"),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("code_sha256", Text, primary_key=True),
+    _clinic(),
+    Column("box_name", Text, nullable=False),
+    _moment("expires_at"),
+    _moment("used_at", needed=False),
+    Column("key_sha256", Text),
+    Column("device_id", Text),
+)
+"""Codes that let one box in, once; only their digests are kept. The same box, known by its key,
+may ask again: its first answer may have been lost."""
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _clinic(),
+    Column("name", Text, nullable=False),
+    Column("certificate_sha256", Text, nullable=False, unique=True),
+    Column("former_sha256", Text, unique=True),
+    _moment("not_after"),
+    _moment("enrolled_at"),
+    _moment("revoked_at", needed=False),
+    _moment("seen_at", needed=False),
+    Column("clock_state", Text),
+)
+"""Boxes; a certificate that was renewed serves until the new one has been used."""
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("device_id", Text, ForeignKey("devices.id"), primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    _clinic(),
+    Column("digest", Text, nullable=False),
+    UniqueConstraint("device_id", "digest"),
+)
+"""What was received: the identity of every item, and nothing else."""
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", _KEY, primary_key=True, autoincrement=True),
+    _clinic(),
+    Column("device_id", Text, ForeignKey("devices.id"), nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("schema", Integer, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("clock_state", Text, nullable=False),
+    _moment("received_at"),
+    Column("body", Text, nullable=False),
+)
+"""What was sent; `created_at` is the box's wall time and no ordering key."""
+Index("documents_of_a_clinic", documents.c.clinic_id, documents.c.id)
+Index("documents_of_a_box", documents.c.device_id, documents.c.epoch, documents.c.seq)
+
+raw_objects = Table(
+    "raw_objects",
+    metadata,
+    Column("clinic_id", Integer, ForeignKey("clinics.id"), primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    _moment("stored_at"),
+)
+"""Raw captures that are whole in the raw store."""
+
+health = Table(
+    "health",
+    metadata,
+    Column("device_id", Text, ForeignKey("devices.id"), primary_key=True),
+    _clinic(),
+    _moment("received_at"),
+    Column("body", Text, nullable=False),
+)
+"""The newest word of each box about itself."""
+
+ISOLATED: Final = (devices, receipts, documents, raw_objects, health)
+"""Tables whose rows belong to one clinic."""
+
+APP_ROLE: Final = "edge_app"
+"""PostgreSQL role that the server works as; it owns nothing and cannot pass a policy by."""
+
+
+def create(db: Connection) -> None:
+    """Make the tables, and in PostgreSQL the role and the policies that part the clinics."""
+    metadata.create_all(db)
+    if db.dialect.name == "postgresql":
+        _part_clinics(db)
+
+
+def _part_clinics(db: Connection) -> None:
+    db.execute(
+        text(
+            f"DO $$ BEGIN CREATE ROLE {APP_ROLE} NOLOGIN; "
+            "EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+    )
+    db.execute(text(f"GRANT {APP_ROLE} TO CURRENT_USER"))
+    db.execute(text(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {APP_ROLE}"))
+    db.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {APP_ROLE}"))
+    for table in ISOLATED:
+        db.execute(text(f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY"))
+        db.execute(text(f"DROP POLICY IF EXISTS own_clinic ON {table.name}"))
+        db.execute(
+            text(
+                f"CREATE POLICY own_clinic ON {table.name} TO {APP_ROLE} USING "
+                "(clinic_id = NULLIF(current_setting('edge.clinic', true), '')::integer)"
+            )
+        )
+
+
+def isolate(db: Connection, clinic_id: int) -> None:
+    """Let the rest of a transaction see and write one clinic's rows only.
+
+    SQLite has no policies: there only the queries themselves keep clinics apart, which is one
+    reason why it is for a first try.
+    """
+    if db.dialect.name == "postgresql":
+        db.execute(text(f"SET LOCAL ROLE {APP_ROLE}"))
+        db.execute(
+            text("SELECT set_config('edge.clinic', :clinic, true)"), {"clinic": str(clinic_id)}
+        )

@@ -1,0 +1,145 @@
+"""The server process: TLS that verifies boxes, the database and the raw store put together."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from edge_daemon.central.app import CERTIFICATE, Centre, Limiter, make_app
+from edge_daemon.central.authority import Authority
+from edge_daemon.central.raw_store import Arrivals, FolderStore, S3Store
+from edge_daemon.central.store import CentralStore
+from edge_daemon.errors import Fatal
+
+if TYPE_CHECKING:
+    import asyncio
+    from pathlib import Path
+
+    from edge_daemon.central.raw_store import RawStore
+
+S3_KEY: Final = "EDGE_S3_ACCESS_KEY"
+S3_SECRET: Final = "EDGE_S3_SECRET_KEY"  # noqa: S105 - the name of the variable
+_MAX_RAW: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server runs and keeps its things.
+
+    Attributes
+    ----------
+    folder
+        Of the authority, of what is arriving, and of what has no other place.
+    host, port
+        Address to listen on; port 0 takes a free one.
+    database
+        URL of SQLAlchemy; None: SQLite in the folder.
+    s3
+        ``host:port/bucket`` of an S3 service, ``http://`` before it where it has no TLS; None:
+        raw captures lie in the folder. The keys come from the environment.
+    calls_per_s
+        Calls that one box may make on average.
+    """
+
+    folder: Path
+    host: str
+    port: int
+    database: str | None = None
+    s3: str | None = None
+    calls_per_s: float = 20.0
+
+    def open_store(self) -> CentralStore:
+        """Open the database and make what is not there yet."""
+        store = CentralStore(self.database or f"sqlite:///{self.folder / 'central.sqlite3'}")
+        store.create()
+        return store
+
+    def open_raw(self) -> RawStore:
+        """Open the raw store.
+
+        Raises
+        ------
+        Fatal
+            The keys of the S3 service are not in the environment.
+        """
+        if self.s3 is None:
+            return FolderStore(self.folder / "raw")
+        from minio import Minio  # noqa: PLC0415 - only where it is used
+
+        try:
+            access, secret = os.environ[S3_KEY], os.environ[S3_SECRET]
+        except KeyError as error:
+            raise Fatal(
+                f"{error.args[0]} is not set",
+                action=f"set {S3_KEY} and {S3_SECRET} in the environment of the server",
+            ) from error
+        address = self.s3.removeprefix("http://").removeprefix("https://")
+        host, _, bucket = address.partition("/")
+        secure = not self.s3.startswith("http://")
+        return S3Store(Minio(host, access, secret, secure=secure), bucket)
+
+
+class _Verified(H11Protocol):
+    """Keeps, with each connection, which certificate TLS has verified on it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the certificate before the first request."""
+        super().connection_made(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        shown = tls.getpeercert(binary_form=True) if tls else None
+        sha256 = hashlib.sha256(shown).hexdigest() if shown else ""
+        self.app_state = {**self.app_state, CERTIFICATE: sha256}
+
+
+def make_server(place: Place) -> uvicorn.Server:
+    """Put a server together; `run` or `serve` of what is returned starts it.
+
+    Raises
+    ------
+    Fatal
+        The folder holds no authority or no certificate of the server.
+    """
+    authority = Authority.load(place.folder)
+    for name in ("server.pem", "server.key"):
+        if not (place.folder / name).is_file():
+            raise Fatal(
+                f"{place.folder / name}: there is none",
+                action="make one with `edge-daemon central init`",
+            )
+    centre = Centre(
+        store=place.open_store(),
+        authority=authority,
+        arrivals=Arrivals(place.folder / "arriving", place.open_raw(), _MAX_RAW),
+        calls=Limiter(place.calls_per_s, 10 * place.calls_per_s),
+        claims=Limiter(0.2, 10),
+    )
+    config = uvicorn.Config(
+        make_app(centre),
+        host=place.host,
+        port=place.port,
+        http=_Verified,
+        ssl_certfile=place.folder / "server.pem",
+        ssl_keyfile=place.folder / "server.key",
+        ssl_ca_certs=str(place.folder / "fleet.pem"),
+        ssl_cert_reqs=ssl.CERT_OPTIONAL,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        # A box that has lost its line does not say that it goes.
+        timeout_graceful_shutdown=5,
+        limit_concurrency=1000,
+        **_quiet(),
+    )
+    return uvicorn.Server(config)
+
+
+def _quiet() -> dict[str, Any]:
+    """Nothing that this protocol does not use."""
+    return {"ws": "none", "lifespan": "on", "date_header": False}

@@ -1,0 +1,364 @@
+"""What the central server keeps, and the one transaction that receives a batch."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import secrets
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import create_engine, event, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from edge_daemon.central import schema
+from edge_daemon.central.schema import claims, clinics, devices, documents, receipts
+from edge_daemon.errors import EdgeError
+from edge_daemon.sync.protocol import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from edge_daemon.central.authority import Issued
+    from edge_daemon.sync.protocol import Batch, Item
+
+CLAIM_HOURS: Final = 24
+_SEEN: Final = dt.timedelta(minutes=1)
+TYPES: Final = frozenset({"run", "report", "correction", "note"})
+KINDS: Final = frozenset({"clinical", "simulated"})
+
+
+class RefusedError(EdgeError):
+    """The caller may not do this; `status` is the HTTP status that says so."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A box that has shown its certificate."""
+
+    id: str
+    clinic_id: int
+    name: str
+
+
+class CentralStore:
+    """The server's database.
+
+    Parameters
+    ----------
+    url
+        Of SQLAlchemy: ``postgresql+psycopg://…`` or ``sqlite:///…``.
+    pool
+        Connections kept open to PostgreSQL.
+    """
+
+    def __init__(self, url: str, *, pool: int = 8) -> None:
+        if url.startswith("sqlite"):
+            self._engine: Engine = create_engine(url, connect_args={"timeout": 30})
+            event.listen(self._engine, "connect", _durable)
+            event.listen(self._engine, "begin", _write_from_the_start)
+        else:
+            self._engine = create_engine(url, pool_size=pool, pool_pre_ping=True)
+
+    def create(self) -> None:
+        """Make what is not there yet."""
+        with self._engine.begin() as db:
+            schema.create(db)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    # Who may come in
+
+    def add_clinic(self, name: str) -> int:
+        """Add a clinic and return its number.
+
+        Raises
+        ------
+        EdgeError
+            There is one of this name.
+        """
+        try:
+            with self._engine.begin() as db:
+                made = insert(clinics).values(name=name, created_at=_now()).returning(clinics.c.id)
+                return int(db.execute(made).scalar_one())
+        except IntegrityError as error:
+            raise EdgeError(
+                f"there is a clinic named {name!r} already", action="give it another name"
+            ) from error
+
+    def make_claim(self, clinic_id: int, box_name: str) -> str:
+        """Make a code that lets one box of a clinic in, within 24 hours."""
+        code = secrets.token_urlsafe(18)
+        with self._engine.begin() as db:
+            if db.execute(select(clinics.c.id).where(clinics.c.id == clinic_id)).first() is None:
+                raise EdgeError(f"there is no clinic {clinic_id}", action="list the clinics")
+            db.execute(
+                insert(claims).values(
+                    code_sha256=_sha256(code),
+                    clinic_id=clinic_id,
+                    box_name=box_name,
+                    expires_at=_now() + dt.timedelta(hours=CLAIM_HOURS),
+                )
+            )
+        return code
+
+    def claim(self, code: str, key_sha256: str) -> Device:
+        """Use a code up; the box that used it may come again, known by its key.
+
+        Raises
+        ------
+        RefusedError
+            The code is unknown, too old, or another box's.
+        """
+        with self._engine.begin() as db:
+            now = _now()
+            used = (
+                update(claims)
+                .where(
+                    claims.c.code_sha256 == _sha256(code),
+                    claims.c.expires_at > now,
+                    or_(claims.c.used_at.is_(None), claims.c.key_sha256 == key_sha256),
+                )
+                .values(
+                    used_at=now,
+                    key_sha256=key_sha256,
+                    device_id=func.coalesce(claims.c.device_id, str(uuid.uuid4())),
+                )
+                .returning(claims.c.device_id, claims.c.clinic_id, claims.c.box_name)
+            )
+            row = db.execute(used).first()
+        if row is None:
+            raise RefusedError(403, "claim", "this claim code is unknown, used, or over 24 h old")
+        return Device(*row)
+
+    def enrol(self, device: Device, issued: Issued) -> None:
+        """Know a box by its first certificate."""
+        row = {
+            "certificate_sha256": issued.sha256,
+            "not_after": issued.not_after,
+            "enrolled_at": _now(),
+        }
+        with self._engine.begin() as db:
+            known = _upsert(db, devices).values(
+                id=device.id, clinic_id=device.clinic_id, name=device.name, **row
+            )
+            db.execute(known.on_conflict_do_update(index_elements=["id"], set_=row))
+
+    def renew(self, device: Device, shown_sha256: str, issued: Issued) -> None:
+        """Give a box another certificate; the one it showed serves until the new one is used."""
+        with self._engine.begin() as db:
+            db.execute(
+                update(devices)
+                .where(devices.c.id == device.id)
+                .values(
+                    certificate_sha256=issued.sha256,
+                    former_sha256=shown_sha256,
+                    not_after=issued.not_after,
+                )
+            )
+
+    def revoke(self, device_id: str) -> bool:
+        """Refuse a box from now on; False where there is none."""
+        with self._engine.begin() as db:
+            which = update(devices).where(devices.c.id == device_id).values(revoked_at=_now())
+            return db.execute(which).rowcount > 0
+
+    def device(self, certificate_sha256: str, clock_state: str | None = None) -> Device:
+        """Find the box of a certificate that TLS has verified, and note that it was seen.
+
+        Raises
+        ------
+        RefusedError
+            401: no box has it any more, so it must renew or enrol. 403: the box is revoked.
+        """
+        with self._engine.begin() as db:
+            query = select(devices).where(
+                or_(
+                    devices.c.certificate_sha256 == certificate_sha256,
+                    devices.c.former_sha256 == certificate_sha256,
+                )
+            )
+            row = db.execute(query).first()
+            if row is None:
+                raise RefusedError(401, "certificate", "no box has this certificate")
+            if row.revoked_at is not None:
+                raise RefusedError(403, "revoked", "this box is revoked")
+            if changes := _news(row, certificate_sha256, clock_state):
+                db.execute(update(devices).where(devices.c.id == row.id).values(**changes))
+        return Device(row.id, row.clinic_id, row.name)
+
+    # What boxes send
+
+    def ingest(self, device: Device, batch: Batch) -> tuple[list[Answer], int]:
+        """Store what is new of a batch, in one transaction.
+
+        Returns
+        -------
+        tuple
+            An answer for each item, and the highest seq received of this epoch.
+        """
+        objections = {item.seq: _objection(item) for item in batch.items}
+        # In one order, so that two requests of a box never wait for each other.
+        sound = sorted(
+            (item for item in batch.items if not objections[item.seq]), key=lambda item: item.seq
+        )
+        with self._as(device) as db:
+            new = self._receive(db, device, batch.epoch, sound)
+            rest = [item for item in sound if item.seq not in new]
+            known = _known(db, device, batch.epoch, rest)
+            highest = _highest(db, device, batch.epoch)
+        answers = [
+            Answer(item.seq, "rejected", objections[item.seq])
+            if objections[item.seq]
+            else _answer(item, new, known)
+            for item in batch.items
+        ]
+        return answers, highest
+
+    def _receive(
+        self, db: Connection, device: Device, epoch: str, items: Sequence[Item]
+    ) -> set[int]:
+        if not items:
+            return set()
+        common = {"clinic_id": device.clinic_id, "device_id": device.id, "epoch": epoch}
+        rows = [{**common, "seq": item.seq, "digest": item.digest} for item in items]
+        made = _upsert(db, receipts).values(rows).on_conflict_do_nothing()
+        new = {row.seq for row in db.execute(made.returning(receipts.c.seq))}
+        received = _now()
+        told = [
+            {
+                **common,
+                "seq": item.seq,
+                "digest": item.digest,
+                "type": item.type,
+                "schema": item.schema,
+                "created_at": item.created_at,
+                "clock_state": item.clock_state,
+                "received_at": received,
+                "body": item.text,
+            }
+            for item in items
+            if item.seq in new
+        ]
+        if told:
+            db.execute(insert(documents), told)
+        return new
+
+    def note_health(self, device: Device, body: str) -> None:
+        """Keep the newest word of a box about itself."""
+        row = {"received_at": _now(), "body": body}
+        with self._as(device) as db:
+            told = _upsert(db, schema.health).values(
+                device_id=device.id, clinic_id=device.clinic_id, **row
+            )
+            db.execute(told.on_conflict_do_update(index_elements=["device_id"], set_=row))
+
+    def has_raw(self, device: Device, sha256: str) -> bool:
+        """Tell whether the box's clinic has a raw capture whole."""
+        objects = schema.raw_objects
+        query = select(objects.c.size).where(
+            objects.c.clinic_id == device.clinic_id, objects.c.sha256 == sha256
+        )
+        with self._as(device) as db:
+            return db.execute(query).first() is not None
+
+    def note_raw(self, device: Device, sha256: str, size: int) -> None:
+        """Note that a raw capture is whole in the raw store."""
+        row = {"clinic_id": device.clinic_id, "sha256": sha256, "size": size, "stored_at": _now()}
+        with self._as(device) as db:
+            db.execute(_upsert(db, schema.raw_objects).values(**row).on_conflict_do_nothing())
+
+    @contextmanager
+    def _as(self, device: Device) -> Iterator[Connection]:
+        """Open a transaction that sees the box's own clinic only."""
+        with self._engine.begin() as db:
+            schema.isolate(db, device.clinic_id)
+            yield db
+
+
+def _news(row: Any, certificate_sha256: str, clock_state: str | None) -> dict[str, Any]:
+    """Say what to note of a box that was seen; nothing costs no commit."""
+    changes: dict[str, Any] = {}
+    seen = row.seen_at
+    if seen is not None and seen.tzinfo is None:  # SQLite keeps no zone
+        seen = seen.replace(tzinfo=dt.UTC)
+    if seen is None or abs(_now() - seen) > _SEEN:
+        changes["seen_at"] = _now()
+    if clock_state and clock_state != row.clock_state:
+        changes["clock_state"] = clock_state
+    if row.former_sha256 is not None and row.certificate_sha256 == certificate_sha256:
+        changes["former_sha256"] = None
+    return changes
+
+
+def _objection(item: Item) -> str:
+    """Say why an item cannot be stored; empty if it can."""
+    what, _, kind = item.type.partition(".")
+    if what not in TYPES or kind not in KINDS:
+        return "type"
+    if item.body.get("simulated", False) != (kind == "simulated"):
+        return "simulated"  # the mark of the document and of the item must agree for ever
+    return "" if item.sound else "digest"
+
+
+def _answer(item: Item, new: set[int], known: dict[int, str]) -> Answer:
+    if item.seq in new:
+        return Answer(item.seq, "stored")
+    if known.get(item.seq, item.digest) != item.digest:
+        return Answer(item.seq, "rejected", "conflict")
+    return Answer(item.seq, "duplicate")
+
+
+def _known(db: Connection, device: Device, epoch: str, items: Sequence[Item]) -> dict[int, str]:
+    """Digests that these seqs of the epoch were received with before."""
+    if not items:
+        return {}
+    query = select(receipts.c.seq, receipts.c.digest).where(
+        receipts.c.device_id == device.id,
+        receipts.c.epoch == epoch,
+        receipts.c.seq.in_([item.seq for item in items]),
+    )
+    return {row.seq: row.digest for row in db.execute(query)}
+
+
+def _highest(db: Connection, device: Device, epoch: str) -> int:
+    query = select(func.max(receipts.c.seq)).where(
+        receipts.c.device_id == device.id, receipts.c.epoch == epoch
+    )
+    return int(db.execute(query).scalar_one() or 0)
+
+
+def _upsert(db: Connection, table: Any) -> Any:
+    """Insert with ON CONFLICT, in the words of the connection's database."""
+    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def _durable(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # BEGIN is ours
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_from_the_start(db: Connection) -> None:
+    db.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
