@@ -153,6 +153,27 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "the technician's page is not served: {reason}",
         "See web.md, or set `web.enabled = false`. It is tried again every 30 s.",
     ),
+    # The central server
+    "sync_held": Condition(
+        "warning",
+        "the central server takes nothing from this box: {reason}",
+        "Results are kept here. Run `edge-daemon sync status`, and call the fleet's operator.",
+    ),
+    "sync_late": Condition(
+        "warning",
+        "results have waited {hours} h for the central server: {reason}",
+        "Check the box's network and `sync.proxy`. Results are kept here; it is tried again.",
+    ),
+    "sync_ended": Condition(
+        "warning",
+        "nothing is sent to the central server: {reason}",
+        "See sync.md; it is begun again every minute. Results are kept here.",
+    ),
+    "dead_letters": Condition(
+        "notice",
+        "the central server refused {items} item(s)",
+        "`edge-daemon sync dead-letters` says why, and sends them again.",
+    ),
     # Disk and database
     "disk_low": Condition(
         "error",

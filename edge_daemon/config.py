@@ -152,6 +152,20 @@ class Web(Section):
         return self
 
 
+class Sync(Section):
+    """``[sync]``: results to the central server, once the box is enrolled."""
+
+    enabled: bool = Field(default=True, description="Send results, if the box is enrolled.")
+    proxy: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/@\s]+$",
+        description="Proxy of the clinic, `http://host:port`; TLS goes through it unopened.",
+    )
+    simulated: bool = Field(
+        default=False, description="Send simulated results too; they stay marked as such."
+    )
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -166,6 +180,7 @@ class Settings(Section):
     models: Directories = Field(default_factory=Directories)
     web: Web = Field(default_factory=Web)
     reference: Reference = Field(default_factory=Reference)
+    sync: Sync = Field(default_factory=Sync)
     log: Logging = Field(default_factory=Logging)
 
 
@@ -316,6 +331,7 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "models": Directories,
     "web": Web,
     "reference": Reference,
+    "sync": Sync,
     "log": Logging,
 }
 
@@ -437,6 +453,11 @@ path = "/srv/analyzer-1"                 # the folder the analyzer exports into
 
 [reference]
 # extra_dirs = []                        # folders or files with this site's own intervals
+
+[sync]
+# enabled = true                         # send results, once the box is enrolled
+# proxy = "http://proxy.clinic:3128"     # where the clinic has one
+# simulated = false                      # send simulated results too
 
 [log]
 # level = "info"                         # debug, info, warning or error

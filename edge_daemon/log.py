@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 Level = Literal["debug", "info", "warning", "error"]
-Stage = Literal["service", "source", "decode", "classify", "worker", "store", "health", "web"]
+Stage = Literal[
+    "service", "source", "decode", "classify", "worker", "store", "health", "web", "sync"
+]
 
 _LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -75,6 +77,9 @@ class Event(enum.StrEnum):
     BALLAST_MADE = "ballast_made"
     BALLAST_GIVEN_UP = "ballast_given_up"
     STALLED_LOOP = "stalled_loop"
+    SYNC_WORKING = "sync_working"
+    SYNC_FAILED = "sync_failed"
+    SYNC_ENDED = "sync_ended"
     CONDITION_BEGAN = "condition_began"
     CONDITION_ENDED = "condition_ended"
     WEB_SERVING = "web_serving"
@@ -124,6 +129,9 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.RAW_DELETED: _spec("store", "info", "captures"),
     Event.BALLAST_MADE: _spec("health", "info", "free_mb"),
     Event.BALLAST_GIVEN_UP: _spec("health", "warning", "free_mb"),
+    Event.SYNC_WORKING: _spec("sync", "info", "server"),
+    Event.SYNC_FAILED: _spec("sync", "warning", "error_type"),
+    Event.SYNC_ENDED: _spec("sync", "warning", "error_type"),
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
     Event.CONDITION_BEGAN: _spec("health", "warning", "condition", "state"),
     Event.CONDITION_ENDED: _spec("health", "info", "condition", "state"),

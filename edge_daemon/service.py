@@ -25,6 +25,7 @@ from edge_daemon.stopping import StopRequest
 from edge_daemon.store.replace import repair
 from edge_daemon.store.retention import Rule
 from edge_daemon.store.writer import Store
+from edge_daemon.sync.part import SyncPart
 from edge_daemon.systemd_notify import Notifier
 from edge_daemon.tasks import Plan, WorkerLimits
 from edge_daemon.upkeep import Upkeep
@@ -40,6 +41,7 @@ _BEAT_S: Final = 10.0
 _STALL_S: Final = 60.0
 _UPKEEP_STALL_S: Final = 600.0
 _GRACE_S: Final = 8.0
+_REQUEST_S: Final = 240.0  # a request to a server that answers slowly, and the wait before it
 _RECOVERY_S: Final = 1800  # restoring gigabytes from and to a slow card
 
 
@@ -173,6 +175,7 @@ class _Service:
         self._health = HealthWatch(settings, self._registry.problems, clock, log, self._disk)
         self._sources = self._make_sources()
         self._page = WebServer(settings, store, clock, log) if settings.web.enabled else None
+        self._sync = SyncPart(settings, store, clock, log) if settings.sync.enabled else None
 
     def _make_sources(self) -> list[AnySource]:
         accept, refuse = self._pipeline.accept, self._pipeline.refuse
@@ -210,6 +213,8 @@ class _Service:
         if self._page is not None:
             self._page.start()
         self._upkeep.start()
+        if self._sync is not None:
+            self._sync.start()
         watchdog = self._notifier.watchdog_s
         beat = min(_BEAT_S, watchdog / 3) if watchdog else _BEAT_S
         try:
@@ -227,6 +232,8 @@ class _Service:
         if self._page is not None:
             self._page.stop()
         self._upkeep.stop()
+        if self._sync is not None:
+            self._sync.stop()
         for source in self._sources:
             source.stop()
         self._log.emit(Event.SERVICE_STOPPED, unfinished=self._pipeline.stop(_GRACE_S))
@@ -255,8 +262,8 @@ class _Service:
         loops, sources = self._loops(), [self._describe_source(s) for s in self._sources]
         trouble = self._ping()
         more = self._upkeep.findings()
-        if self._page is not None:
-            more += self._page.findings()
+        for part in (self._page, self._sync):
+            more += part.findings() if part is not None else []
         self._health.look(sources, loops, self._pipeline.analysis(), trouble, more)
         self._status.write(self._describe(sources))
         if all_moving(loops, self._clock.monotonic(), self._log):
@@ -284,6 +291,8 @@ class _Service:
                 allowance += source.spec.rescan_s
                 vital = not source.spec.poll
             loops.append(Loop(source.spec.name, source.progressed_at, allowance, vital=vital))
+        if self._sync is not None:
+            loops.append(Loop("sync", self._sync.progressed_at, _REQUEST_S))
         return loops
 
     def _describe(self, sources: list[dict[str, Any]]) -> dict[str, Any]:
@@ -295,6 +304,7 @@ class _Service:
             "health": self._health.describe(),
             "sources": sources,
             "web": self._page.describe() if self._page is not None else None,
+            "sync": self._sync.describe() if self._sync is not None else None,
         }
 
     def _describe_source(self, source: AnySource) -> dict[str, Any]:

@@ -175,6 +175,38 @@ class CentralStore:
             which = update(devices).where(devices.c.id == device_id).values(revoked_at=_now())
             return db.execute(which).rowcount > 0
 
+    def boxes(self) -> list[dict[str, Any]]:
+        """List every box of every clinic; times as ISO text, UTC."""
+        sent = (
+            select(func.count())
+            .where(documents.c.device_id == devices.c.id)
+            .scalar_subquery()
+            .label("documents")
+        )
+        query = (
+            select(
+                devices.c.id,
+                clinics.c.name.label("clinic"),
+                devices.c.name,
+                devices.c.not_after,
+                devices.c.enrolled_at,
+                devices.c.revoked_at,
+                devices.c.seen_at,
+                devices.c.clock_state,
+                sent,
+            )
+            .join(clinics, clinics.c.id == devices.c.clinic_id)
+            .order_by(clinics.c.name, devices.c.name)
+        )
+        with self._engine.begin() as db:
+            return [
+                {
+                    k: _utc(v).isoformat() if isinstance(v, dt.datetime) else v
+                    for k, v in row.items()
+                }
+                for row in db.execute(query).mappings()
+            ]
+
     def device(self, certificate_sha256: str, clock_state: str | None = None) -> Device:
         """Find the box of a certificate that TLS has verified, and note that it was seen.
 
@@ -291,10 +323,7 @@ class CentralStore:
 def _news(row: Any, certificate_sha256: str, clock_state: str | None) -> dict[str, Any]:
     """Say what to note of a box that was seen; nothing costs no commit."""
     changes: dict[str, Any] = {}
-    seen = row.seen_at
-    if seen is not None and seen.tzinfo is None:  # SQLite keeps no zone
-        seen = seen.replace(tzinfo=dt.UTC)
-    if seen is None or abs(_now() - seen) > _SEEN:
+    if row.seen_at is None or abs(_now() - _utc(row.seen_at)) > _SEEN:
         changes["seen_at"] = _now()
     if clock_state and clock_state != row.clock_state:
         changes["clock_state"] = clock_state
@@ -354,6 +383,15 @@ def _durable(connection: Any, _: object) -> None:
 
 def _write_from_the_start(db: Connection) -> None:
     db.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _utc(moment: dt.datetime) -> dt.datetime:
+    """Give a moment its zone; SQLite keeps none."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _shown(value: object) -> object:
+    return _utc(value).isoformat() if isinstance(value, dt.datetime) else value
 
 
 def _sha256(text: str) -> str:

@@ -34,6 +34,10 @@ SECTIONS = {
         "config": Entry("operate:config", "Write, check or describe the configuration."),
         "completion": Entry("operate:completion", "Print a shell completion script."),
     },
+    "Fleet": {
+        "sync": Entry("sync:sync", "Send results to a central server."),
+        "central": Entry("central:central", "Receive the results of many boxes."),
+    },
     "Instruments and models": {
         "profile": Entry("profiles:profile", "List, detect, decode and test instrument profiles."),
         "model": Entry("models:model", "List and verify model bundles."),

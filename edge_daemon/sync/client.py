@@ -1,7 +1,7 @@
 """Empties the outbox into the central server: newest first, each item until it is answered.
 
-A thread of the service. Nothing here is needed for a result to be kept or shown: while there is
-no server, items wait in the database.
+Nothing here is needed for a result to be kept or shown: while there is no server, items wait in
+the database. `part` runs it in the service.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.canonical import digest
-from edge_daemon.errors import EdgeError, Fatal, Retryable
+from edge_daemon.errors import Fatal, Retryable
 from edge_daemon.store import outbox, sending
 from edge_daemon.store.outbox import Settled
 from edge_daemon.store.reader import connect
 from edge_daemon.sync import protocol
 from edge_daemon.sync.identity import renew
-from edge_daemon.sync.policy import Patience, TroubleError, judge
+from edge_daemon.sync.policy import PATIENCE, Patience, TroubleError, judge
 from edge_daemon.sync.protocol import Item, ProtocolError
 
 if TYPE_CHECKING:
@@ -32,14 +32,12 @@ if TYPE_CHECKING:
     from edge_daemon.sync.identity import Identity
 
 IDLE_S: Final = 5.0
-PATIENCE: Final = "sync.patience"
-"""Key under which the database remembers how long to wait."""
 
 Row = dict[str, Any]
 
 
 class SyncClient:
-    """Sends what waits; `start` runs it in a thread, `step` is one turn of its loop.
+    """Sends what waits; `step` is one turn of its loop.
 
     Parameters
     ----------
@@ -55,13 +53,13 @@ class SyncClient:
         Makes the connection for an identity; called again when that was renewed.
     simulated
         Whether simulated items are sent.
+    stopping
+        Set from another thread to end after the request in hand.
     rng
         Chance of the waiting times.
 
     Attributes
     ----------
-    failure
-        The error that ended the thread, or None.
     progressed_at
         Monotonic time of the last turn or answer, for the watchdog.
     """
@@ -75,9 +73,9 @@ class SyncClient:
         identity: Identity,
         connect_server: Callable[[Identity], Server],
         simulated: bool = False,
+        stopping: threading.Event | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        self.failure: BaseException | None = None
         self.progressed_at = clock.monotonic()
         self._store = store
         self._data_dir = data_dir
@@ -87,36 +85,20 @@ class SyncClient:
         self._server = connect_server(identity)
         self._simulated = simulated
         self._rng = rng or random.Random()  # noqa: S311 - when to try again, no secret
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
+        self._stopping = stopping or threading.Event()
         self._summary: dict[str, Any] = {}
         self._answered_at: str | None = None
         with closing(connect(data_dir)) as db:
             self._epoch = outbox.epoch(db)
             self._patience = Patience.load(outbox.remembered(db, PATIENCE))
 
-    def start(self) -> None:
-        """Begin sending."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Finish the request in hand and stop."""
-        self._stop.set()
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+    def close(self) -> None:
+        """Close the connection."""
         self._server.close()
 
-    def check(self) -> None:
-        """Raise what ended the thread; do nothing while it runs."""
-        if self.failure is not None:
-            raise self.failure
-
     def hurry(self) -> None:
-        """Try now, whatever the waiting time; callable from any thread."""
-        self._patience = Patience(attempts=self._patience.attempts)
-        self._wake.set()
+        """Let the next turn try, whatever the waiting time."""
+        self._remember(Patience(attempts=self._patience.attempts))
 
     def describe(self) -> dict[str, Any]:
         """Say for the status what waits and what is the matter."""
@@ -129,16 +111,6 @@ class SyncClient:
             "answered_at": self._answered_at,
             **self._summary,
         }
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self._wake.clear()
-                self._wake.wait(self.step())
-        except BaseException as error:
-            self.failure = error
-            if not isinstance(error, EdgeError):
-                raise
 
     def step(self) -> float:
         """Send all that waits, unless it must wait longer.
@@ -169,7 +141,7 @@ class SyncClient:
         """Send until nothing waits; what is new meanwhile goes first."""
         self._renew_in_time()
         unanswered: set[int] = set()
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             limit = protocol.MAX_ITEMS + len(unanswered)
             found = outbox.waiting(db, simulated=self._simulated, limit=limit)
             batch = self._fitting([row for row in found if row["seq"] not in unanswered])
@@ -235,6 +207,8 @@ class SyncClient:
         return self._exchange(batch[:half]) | self._exchange(batch[half:])
 
     def _settle(self, batch: Sequence[tuple[Row, bytes]], told: dict[int, protocol.Answer]) -> None:
+        if self._patience != Patience():
+            self._remember(Patience())
         sending.settle(
             self._store,
             [
@@ -248,8 +222,6 @@ class SyncClient:
         stamp = self._clock.stamp()
         self.progressed_at = stamp.monotonic_s
         self._answered_at = stamp.wall
-        if self._patience != Patience():
-            self._remember(Patience())
 
     def _wait_longer(self, trouble: TroubleError) -> None:
         """Decide when to try again; renew at once, once, where the certificate is the matter."""

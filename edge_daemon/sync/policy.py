@@ -18,6 +18,8 @@ Response = Literal["retry", "hold", "renew", "split"]
 BASE_S: Final = 2.0
 CAP_S: Final = 900.0
 HOLD_S: Final = 3600.0
+PATIENCE: Final = "sync.patience"
+"""Key under which the database remembers how long to wait."""
 _DOUBLINGS: Final = 20  # beyond the cap; keeps the power small
 
 

@@ -22,9 +22,9 @@ from edge_daemon.records import (
 from edge_daemon.store import layout, outbox, queries, sending
 from edge_daemon.store.writer import Store
 from edge_daemon.sync import identity
-from edge_daemon.sync.client import PATIENCE, SyncClient
+from edge_daemon.sync.client import SyncClient
 from edge_daemon.sync.http import Server
-from edge_daemon.sync.policy import CAP_S, HOLD_S, Patience
+from edge_daemon.sync.policy import CAP_S, HOLD_S, PATIENCE, Patience
 
 PORTAL = b"<html>Welcome to the clinic's guest network</html>"
 

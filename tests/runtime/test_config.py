@@ -79,6 +79,7 @@ def test_the_commented_file_shows_every_key_with_its_default(load):
     assert shown | {"source.connect"} == set(all_keys())
     everything["workers"].pop("count")
     assert {everything["web"].pop(key)[:5] for key in ("tls_cert", "tls_key")} == {"/etc/"}
+    assert everything["sync"].pop("proxy").startswith("http://proxy.")
     folder, serial, tcp = sources
     assert Settings.model_validate({**everything, "source": [folder]}) == load(text)
     made = Settings.model_validate({**everything, "source": [serial, tcp]})

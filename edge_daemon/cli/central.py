@@ -1,0 +1,169 @@
+"""Commands of the central server."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_daemon import errors
+from edge_daemon.cli import output
+from edge_daemon.cli.options import json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edge_daemon.central.store import CentralStore
+
+_folder = click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    envvar="EDGE_CENTRAL_DIR",
+    metavar="DIR",
+    help="Folder of the server (environment EDGE_CENTRAL_DIR).",
+)
+_database = click.option(
+    "--database",
+    envvar="EDGE_CENTRAL_DATABASE",
+    metavar="URL",
+    help="postgresql+psycopg://… (environment EDGE_CENTRAL_DATABASE); default: SQLite in DIR.",
+)
+
+
+def _places(command: Callable[..., Any]) -> Callable[..., Any]:
+    return _folder(_database(command))
+
+
+@click.group()
+def central() -> None:
+    """Receive the results of many boxes."""
+
+
+@central.command()
+@_places
+@click.option("--name", default="edge_daemon fleet", show_default=True, help="Of the fleet.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    required=True,
+    help="Name or address that boxes call the server by; repeatable.",
+)
+def init(folder: Path, database: str | None, name: str, hosts: tuple[str, ...]) -> None:
+    """Make the fleet's certificate authority, the server's certificate and the database.
+
+    Keep fleet.key safe and backed up: who has it can let boxes in.
+    """
+    from edge_daemon.central.authority import Authority
+
+    _needs_extra()
+    Authority.create(folder, name).certify_server(folder, list(hosts))
+    with _store(folder, database):
+        pass
+    click.echo(output.printable(f"{folder / 'fleet.pem'}: give this to every box with its code"))
+
+
+@central.command()
+@_places
+@click.option(
+    "--listen", default="0.0.0.0:8443", show_default=True, metavar="HOST:PORT", help="Address."
+)
+@click.option(
+    "--s3",
+    metavar="HOST:PORT/BUCKET",
+    help="Keep raw captures in this S3 service; keys: EDGE_S3_ACCESS_KEY, EDGE_S3_SECRET_KEY.",
+)
+def serve(folder: Path, database: str | None, listen: str, s3: str | None) -> None:
+    """Run the server until it is stopped."""
+    from edge_daemon.source_settings import endpoint
+
+    _needs_extra()
+    from edge_daemon.central.serve import Place, make_server
+
+    try:
+        host, port = endpoint(listen)
+    except ValueError as error:
+        raise click.UsageError(f"{listen!r}: {error}") from error
+    server = make_server(Place(folder, host, port, database=database, s3=s3))
+    output.say(f"listening on https://{host}:{port}")
+    server.run()
+    if not server.started:
+        raise errors.Fatal(f"{listen}: cannot be listened on", action="See the message above.")
+
+
+@central.command("add-clinic")
+@click.argument("name")
+@_places
+@json_option
+def add_clinic(name: str, folder: Path, database: str | None, as_json: bool) -> None:
+    """Add the clinic NAME and print its number."""
+    with _store(folder, database) as store:
+        number = store.add_clinic(name)
+    output.emit_json({"clinic": number}) if as_json else click.echo(number)
+
+
+@central.command()
+@click.option("--clinic", type=click.IntRange(min=1), required=True, help="Number of the clinic.")
+@click.option("--box", required=True, metavar="NAME", help="What to call the box.")
+@_places
+@json_option
+def claim(clinic: int, box: str, folder: Path, database: str | None, as_json: bool) -> None:
+    """Make a code that lets one box of a clinic in, within 24 hours."""
+    with _store(folder, database) as store:
+        code = store.make_claim(clinic, box)
+    output.emit_json({"code": code}) if as_json else click.echo(code)
+
+
+@central.command()
+@_places
+@json_option
+def boxes(folder: Path, database: str | None, as_json: bool) -> None:
+    """List every box: its clinic, when it was last seen, what it has sent."""
+    with _store(folder, database) as store:
+        found = store.boxes()
+    if as_json:
+        output.emit_json(found)
+        return
+    for row in found:
+        seen = (row["seen_at"] or "never")[:16].replace("T", " ")
+        state = "revoked" if row["revoked_at"] else f"certificate until {row['not_after'][:10]}"
+        line = f"{row['id']}  {row['clinic']:<20}  {row['name']:<16}  seen {seen:<16}  "
+        click.echo(output.printable(f"{line}{row['documents']:>8,} items  {state}"))
+
+
+@central.command()
+@click.argument("device")
+@_places
+def revoke(device: str, folder: Path, database: str | None) -> None:
+    """Refuse the box with the id DEVICE from now on; it keeps what it has not sent."""
+    with _store(folder, database) as store:
+        if not store.revoke(device):
+            raise errors.Fatal(
+                f"there is no box {device}",
+                action="List them with `edge-daemon central boxes`.",
+                exit_code=errors.EXIT_NOT_FOUND,
+            )
+
+
+@contextlib.contextmanager
+def _store(folder: Path, database: str | None) -> Iterator[CentralStore]:
+    _needs_extra()
+    from edge_daemon.central.serve import Place
+
+    store = Place(folder, "", 0, database=database).open_store()
+    with contextlib.closing(store):
+        yield store
+
+
+def _needs_extra() -> None:
+    try:
+        import cryptography  # noqa: F401
+    except ImportError as error:
+        raise errors.Fatal(
+            "the central server needs packages that boxes do not",
+            action="Install them with `pip install edge-daemon[central]`.",
+        ) from error
