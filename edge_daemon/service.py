@@ -262,8 +262,8 @@ class _Service:
         loops, sources = self._loops(), [self._describe_source(s) for s in self._sources]
         trouble = self._ping()
         more = self._upkeep.findings()
-        for part in (self._page, self._sync):
-            more += part.findings() if part is not None else []
+        for teller in (self._page, self._sync):
+            more += [] if teller is None else teller.findings()
         self._health.look(sources, loops, self._pipeline.analysis(), trouble, more)
         self._status.write(self._describe(sources))
         if all_moving(loops, self._clock.monotonic(), self._log):
