@@ -32,6 +32,8 @@ from edge_daemon.upkeep import Upkeep
 from edge_daemon.web.server import WebServer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_daemon.clock import Clock
     from edge_daemon.config import Settings
     from edge_daemon.lines import AnySource
@@ -45,7 +47,7 @@ _REQUEST_S: Final = 240.0  # a request to a server that answers slowly, and the 
 _RECOVERY_S: Final = 1800  # restoring gigabytes from and to a slow card
 
 
-def run_service(settings: Settings, clock: Clock) -> int:
+def run_service(settings: Settings, clock: Clock, config_file: Path | None = None) -> int:
     """Run until SIGTERM or SIGINT.
 
     Parameters
@@ -54,6 +56,8 @@ def run_service(settings: Settings, clock: Clock) -> int:
         Of this box.
     clock
         Time for stamps and intervals.
+    config_file
+        Where the settings were read from, for programs that the page starts.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def run_service(settings: Settings, clock: Clock) -> int:
     )
     try:
         with _open_store(settings, clock, log) as store:
-            _Service(settings, store, clock, log).run(stop)
+            _Service(settings, store, clock, log, config_file).run(stop)
     except (Fatal, Retryable) as error:
         log.emit(
             Event.SERVICE_FAILED,
@@ -137,7 +141,14 @@ def rule_for(settings: Settings) -> Rule:
 class _Service:
     """The parts of one running service."""
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock, log: EventLog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        log: EventLog,
+        config_file: Path | None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -174,7 +185,9 @@ class _Service:
         self._registry = Registry.load(plan_for(settings).profile_dirs)
         self._health = HealthWatch(settings, self._registry.problems, clock, log, self._disk)
         self._sources = self._make_sources()
-        self._page = WebServer(settings, store, clock, log) if settings.web.enabled else None
+        self._page = (
+            WebServer(settings, store, clock, log, config_file) if settings.web.enabled else None
+        )
         self._sync = SyncPart(settings, store, clock, log) if settings.sync.enabled else None
 
     def _make_sources(self) -> list[AnySource]:

@@ -55,7 +55,7 @@ def run(config_file: Path, data_dir: Path | None) -> int:
     if data_dir is not None:
         box = settings.box.model_copy(update={"data_dir": data_dir.expanduser().absolute()})
         settings = settings.model_copy(update={"box": box})
-    return run_service(settings, SystemClock())
+    return run_service(settings, SystemClock(), config_file)
 
 
 @click.command()

@@ -21,6 +21,7 @@ from edge_daemon.web.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import uvicorn
 
@@ -47,6 +48,8 @@ class WebServer:
         Time for sessions.
     log
         Told when the page becomes available or cannot be.
+    config_file
+        Where the settings were read from; programs that the page starts read it too.
 
     Attributes
     ----------
@@ -56,8 +59,16 @@ class WebServer:
         Why it is not; empty while it is.
     """
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock, log: EventLog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        log: EventLog,
+        config_file: Path | None = None,
+    ) -> None:
         self._settings = settings
+        self._config_file = config_file
         self._web: Web = settings.web
         self._store = store
         self._clock = clock
@@ -125,6 +136,7 @@ class WebServer:
             log=self._log.emit,
             secure=certificate is not None,
             hosts=_names(self._web.hosts),
+            config=self._config_file,
             shelf=Shelf(self._settings.reference.extra_dirs),
             stopping=self._stopping,
         )

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edge_daemon.explainer import Explainer
 from edge_daemon.store import queries
 from edge_daemon.web.interpreting import Shelf
 from edge_daemon.web.passwords import Passwords
@@ -41,6 +42,8 @@ class Site:
         Writes one event, with its fields.
     secure
         Whether the page is served over TLS.
+    config
+        Configuration file, for programs that the page starts; None for the usual one.
     shelf
         The site's reference intervals and rules.
     hosts
@@ -58,6 +61,7 @@ class Site:
     log: Callable[..., None]
     secure: bool = False
     hosts: frozenset[str] = frozenset({"localhost"})
+    config: Path | None = None
     shelf: Shelf = field(default_factory=Shelf)
     stopping: threading.Event = field(default_factory=threading.Event)
     secret: str = field(default_factory=new_token)
@@ -76,6 +80,11 @@ class Site:
     def throttle(self) -> Throttle:
         """How often an address may still try a password."""
         return Throttle(self.clock.monotonic)
+
+    @functools.cached_property
+    def explainer(self) -> Explainer:
+        """Explains runs in a process of its own."""
+        return Explainer(self.data_dir, self.config)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

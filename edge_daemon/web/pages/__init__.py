@@ -14,12 +14,14 @@ def routes() -> list[BaseRoute]:
         device,
         listing,
         live,
+        pdf,
         pictures,
         result,
         set_aside,
         settings,
         signing,
+        why,
     )
 
-    pages = (listing, result, pictures, live, set_aside, device, settings, signing)
+    pages = (listing, result, pictures, live, set_aside, device, settings, signing, why, pdf)
     return [route for page in pages for route in page.ROUTES]

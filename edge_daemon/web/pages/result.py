@@ -30,7 +30,7 @@ def page(request: Request) -> Response:
     with request.state.site.reading() as db:
         run = stored_run(db, run_id)
         visited = visits.of_patient(db, run)
-        drawn, no_pictures = _pictures(db, run_id)
+        drawn, no_pictures = drawn_pictures(db, run_id)
     content = _content(request, run, visited)
     content |= _plots(run, drawn, render.preferences(request).numbers)
     return render.page(request, "result.html", {**content, "no_pictures": no_pictures})
@@ -80,7 +80,7 @@ def _intervals(found: Interpretation) -> dict[str, tuple[float, float]]:
     }
 
 
-def _pictures(db: sqlite3.Connection, run_id: int) -> tuple[dict[str, Any] | None, str]:
+def drawn_pictures(db: sqlite3.Connection, run_id: int) -> tuple[dict[str, Any] | None, str]:
     """Read the pictures of a run; without any, say why."""
     try:
         found = pictures.of_run(db, run_id)

@@ -117,6 +117,10 @@
     if (location.hash === "#q" && $("q")) $("q").focus();
   }
 
+  for (const button of document.querySelectorAll("[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => window.print());
+  }
   const line = $("heard");
   if (line) live(line);
   keys();
