@@ -22,8 +22,11 @@ from edge_daemon.records import (
     Reported,
     Step,
 )
+from edge_daemon.store import pictures
 
 MAX_BYTES: Final = 4 << 20
+MAX_PICTURE_BYTES: Final = 256 << 10
+"""Of one run; usual ones take 4 to 12 kB."""
 """Of one answer; the reports of a day are a thousandth of it."""
 MAX_ANSWERS: Final = 10_000
 """Of one capture; an analyzer's memory holds fewer reports."""
@@ -220,6 +223,17 @@ def _check(step: Classified) -> None:
             raise AnswerError(f"{found.code} is {found.value:g}")
         if found.low is not None and found.high is not None and found.low > found.high:
             raise AnswerError(f"{found.code} from {found.low:g} to {found.high:g}")
+    if step.pictures:
+        _check_pictures(step.pictures)
+
+
+def _check_pictures(body: bytes) -> None:
+    if len(body) > MAX_PICTURE_BYTES:
+        raise AnswerError(f"pictures of {len(body)} bytes, the limit is {MAX_PICTURE_BYTES}")
+    try:
+        pictures.decode(body)
+    except EdgeError as error:
+        raise AnswerError(f"pictures: {error.message}") from error
 
 
 class Order:

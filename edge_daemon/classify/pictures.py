@@ -43,6 +43,8 @@ _FEWEST: Final = 10
 _BOUNDARY_BINS: Final = 400
 _TINY: Final = 1e-6
 _MOST_DECADES: Final = 6
+_MOST_TICKS: Final = 64
+_LONGEST_UNIT: Final = 60
 _SCATTER: Final = ("LA", "HA", "SS", "EXT")
 _REACH: Final = {**dict.fromkeys(_SCATTER, (0.05, 2.0)), "FL": (0.5, 15.0)}
 """How far below and above the possible medians of a run an axis reaches: down to platelets, up to
@@ -189,23 +191,22 @@ def draw(
 def signal_axis(name: str, scale: ChannelScale | None, values: Reals, bins: int) -> dict[str, Any]:
     """Logarithmic axis of a channel, for all runs of a profile or fitted to these values."""
     below, above = _REACH[name.partition(".")[0]]
-    if (
-        scale is not None
-        and scale.median_min is not None
-        and scale.median_max is not None
-        and scale.median_min > 0
-    ):
+    low = high = 0.0
+    if scale is not None and scale.median_min is not None and scale.median_max is not None:
         low, high = below * scale.median_min, above * scale.median_max
-    else:
+    if not (low > 0 and math.isfinite(high)):
         low, high = _decades(values)
+    low, high = float(f"{low:.6g}"), float(f"{high:.6g}")
+    decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    unit = "" if scale is None else scale.unit
     return {
         "name": name,
-        "unit": "" if scale is None else scale.unit,
+        "unit": "".join(letter for letter in unit if letter.isprintable())[:_LONGEST_UNIT],
         "scale": "log",
-        "low": float(f"{low:.6g}"),
-        "high": float(f"{high:.6g}"),
+        "low": low,
+        "high": high,
         "bins": bins,
-        "ticks": [10.0**n for n in range(math.ceil(math.log10(low)), _decade_below(high) + 1)],
+        "ticks": [10.0**n for n in decades][:_MOST_TICKS],
     }
 
 
@@ -216,11 +217,7 @@ def _decades(values: Reals) -> tuple[float, float]:
         return 1.0, 10.0
     low, high = np.quantile(positive, (0.001, 0.999)).tolist()
     top = math.floor(math.log10(high)) + 1
-    return 10.0 ** max(_decade_below(low), top - _MOST_DECADES), 10.0**top
-
-
-def _decade_below(value: float) -> int:
-    return math.floor(math.log10(value) + 1e-9)
+    return 10.0 ** max(math.floor(math.log10(low)), top - _MOST_DECADES), 10.0**top
 
 
 def _volume_axis(low: float, high: float, bins: int, step: float) -> dict[str, Any]:

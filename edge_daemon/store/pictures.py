@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.errors import EdgeError
+from edge_daemon.store.picture_header import check_header
 from edge_daemon.store.reader import rows
 
 if TYPE_CHECKING:
@@ -113,22 +114,34 @@ def decode(body: bytes) -> dict[str, Any]:
         The bytes are of a later format or damaged.
     """
     try:
-        unpacked = zlib.decompressobj().decompress(body, _LARGEST)
-        start = _LENGTH + int.from_bytes(unpacked[:_LENGTH], "little")
-        header: dict[str, Any] = json.loads(unpacked[_LENGTH:start])
-        if header["format"] != _FORMAT:
-            raise EdgeError(
-                f"pictures of format {header['format']}; this software reads {_FORMAT}",
-                action="upgrade the software",
-            )
-        numbers = _varints(unpacked[start:])
-        for picture in (*header["scattergrams"], *header["histograms"]):
-            picture["cells"] = _cells(picture, numbers)
-    except (zlib.error, ValueError, KeyError, TypeError, StopIteration) as error:
+        return _read(body)
+    except (
+        zlib.error, ValueError, KeyError, TypeError, OverflowError, StopIteration, RecursionError,
+    ) as error:  # fmt: skip
         raise EdgeError(
             "pictures cannot be read: their bytes are damaged",
             action="analyse the file again with `edge-daemon process FILE --replay`",
         ) from error
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    unpacker = zlib.decompressobj()
+    unpacked = unpacker.decompress(body, _LARGEST)
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("too long, cut off, or followed by something else")
+    start = _LENGTH + int.from_bytes(unpacked[:_LENGTH], "little")
+    header: dict[str, Any] = json.loads(unpacked[_LENGTH:start])
+    if header["format"] != _FORMAT:
+        raise EdgeError(
+            f"pictures of format {header['format']!s:.20}; this software reads {_FORMAT}",
+            action="upgrade the software",
+        )
+    check_header(header)
+    numbers = _varints(unpacked[start:])
+    for picture in (*header["scattergrams"], *header["histograms"]):
+        picture["cells"] = _cells(picture, numbers)
+    if next(numbers, None) is not None:
+        raise ValueError("more numbers than the pictures need")
     return header
 
 

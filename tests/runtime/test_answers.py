@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -27,6 +29,10 @@ from edge_daemon.records import (
     SampleInfo,
 )
 
+HEADER = {"format": 1, "simulated": False, "events": 3, "scattergrams": [], "histograms": []}
+PICTURES = zlib.compress(
+    len(json.dumps(HEADER)).to_bytes(4, "little") + json.dumps(HEADER).encode()
+)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 number = st.floats(allow_nan=False, allow_infinity=False)
 maybe = number | st.none()
@@ -67,7 +73,7 @@ classified = st.builds(
     st.tuples(measurements),
     st.tuples(st.builds(Flag, text, st.sampled_from(["info", "review", "invalid"]), text, text)),
     st.floats(0, 100),
-    st.binary(max_size=20),
+    st.sampled_from([b"", PICTURES]),
 )
 
 
@@ -114,6 +120,9 @@ def rbc(value=1.0, low=None, high=None, code="RBC"):
         rbc(code="WBC"),
         rbc(100.1, code="RETIC%"),
         replace(CLASSIFIED, measurements=rbc().measurements * 2),
+        replace(CLASSIFIED, pictures=b"no pictures"),
+        replace(CLASSIFIED, pictures=PICTURES[:-1]),
+        replace(CLASSIFIED, pictures=os.urandom(answers.MAX_PICTURE_BYTES + 1)),
     ],
 )
 def test_a_result_that_cannot_be_is_not_classified(step):

@@ -17,15 +17,32 @@ from edge_daemon.records import SPECIES
 from edge_daemon.resources import profiles_dir, reference_pictures_dir
 from edge_daemon.store import layout, pictures, queries
 
+
+def axis(name, bins):
+    return {
+        "name": name, "unit": "um2", "scale": "log", "low": 0.1, "high": 10.0, "bins": bins,
+        "ticks": [0.1, 1.0, 10.0],
+    }  # fmt: skip
+
+
 HEADER = {
     "format": 1,
     "simulated": False,
     "events": 3,
     "scattergrams": [
-        {"name": "s", "x": {"bins": 4}, "y": {"bins": 2}, "classes": ["pure_rbc", "platelet"]}
+        {
+            "name": "size_content", "x": axis("HA.H", 4), "y": axis("LA.H", 2),
+            "classes": ["pure_rbc", "platelet"],
+        }
     ],
-    "histograms": [{"name": "RBC", "x": {"bins": 300}, "classes": ["pure_rbc"]}],
-}
+    "histograms": [
+        {
+            "name": "RBC", "x": axis("LA.H", 300), "classes": ["pure_rbc"], "method": "measured",
+            "below": 0, "above": 0, "left_out": 0, "why_no_volume": "red_cells_off_grid",
+            "boundary": None,
+        }
+    ],
+}  # fmt: skip
 
 
 def body(header=HEADER):
@@ -95,6 +112,88 @@ def test_a_bin_outside_the_picture_is_refused():
     numbers = bytes([1, 17, 0]) + bytes([0])
     with pytest.raises(EdgeError, match="damaged"):
         pictures.decode(zlib.compress(len(text).to_bytes(4, "little") + text + numbers))
+
+
+def changed(path, value):
+    """The header with one value replaced, or left out where it is `...`."""
+    header = json.loads(json.dumps(HEADER))
+    *steps, last = path
+    place = header
+    for step in steps:
+        place = place[step]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return header
+
+
+SCATTERGRAM, HISTOGRAM = ("scattergrams", 0), ("histograms", 0)
+AXIS = (*SCATTERGRAM, "x")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("format",), ...),
+        (("simulated",), 1),
+        (("events",), -1),
+        (("events",), 1e9),
+        (("scattergrams",), {}),
+        (("histograms",), HEADER["histograms"] * 3),
+        ((*SCATTERGRAM, "name"), "<script>"),
+        ((*SCATTERGRAM, "classes"), []),
+        ((*SCATTERGRAM, "classes"), ["platelet", "platelet"]),
+        ((*SCATTERGRAM, "classes"), ["eosinophil"]),
+        ((*SCATTERGRAM, "y"), ...),
+        ((*HISTOGRAM, "y"), axis("LA.H", 3)),
+        ((*AXIS, "name"), "LA.H\x1b[2J"),
+        ((*AXIS, "unit"), "u\nm2"),
+        ((*AXIS, "unit"), "u" * 61),
+        ((*AXIS, "scale"), "root"),
+        ((*AXIS, "low"), 0),
+        ((*AXIS, "low"), 10.0),
+        ((*AXIS, "low"), float("nan")),
+        ((*AXIS, "high"), float("inf")),
+        ((*AXIS, "high"), "10"),
+        ((*AXIS, "bins"), 0),
+        ((*AXIS, "bins"), 10**9),
+        ((*AXIS, "bins"), True),
+        ((*AXIS, "ticks"), [1e9]),
+        ((*AXIS, "ticks"), [1.0] * 65),
+        ((*HISTOGRAM, "method"), "guessed"),
+        ((*HISTOGRAM, "below"), -1),
+        ((*HISTOGRAM, "why_no_volume"), "no volume\x07"),
+        ((*HISTOGRAM, "boundary"), {"at": -1, "platelets_above": 0, "red_cells_below": 0}),
+        ((*HISTOGRAM, "boundary"), {"at": 1}),
+        (("example",), {"species": "dog\r"}),
+        (("example",), {"animals": 1.5}),
+    ],
+)
+def test_a_header_that_no_drawing_has_is_refused(path, value):
+    pictures.decode(body())
+    with pytest.raises(EdgeError, match="damaged"):
+        pictures.decode(body(changed(path, value)))
+
+
+@pytest.mark.parametrize("more", [body() + b"x", body()[:-1]])
+def test_what_is_cut_off_or_too_long_is_refused(more):
+    with pytest.raises(EdgeError, match="damaged"):
+        pictures.decode(more)
+
+
+def test_numbers_that_no_picture_needs_are_refused():
+    unpacked = zlib.decompress(body())
+    with pytest.raises(EdgeError, match="damaged"):
+        pictures.decode(zlib.compress(unpacked + bytes([0])))
+
+
+def test_a_bomb_is_not_unpacked():
+    deep = b'{"format":' + b"[" * 100_000
+    for text in (b" " * (64 << 20), deep):
+        packed = zlib.compress(len(text).to_bytes(4, "little") + text)
+        with pytest.raises(EdgeError, match="damaged"):
+            pictures.decode(packed)
 
 
 def test_reading_needs_the_standard_library_only():
