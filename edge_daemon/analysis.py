@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,14 +66,21 @@ class Analyst:
         try:
             data = read_archived(Path(task.path), task.sha256)
             capture = RawCapture(task.instrument, task.source, task.name, task.sha256, data)
-            yield from self.analyse(capture, profile_id=task.profile, dataset=task.dataset)
+            yield from self.analyse(
+                capture, profile_id=task.profile, dataset=task.dataset, species=task.species
+            )
         except Quarantine as error:
             if not error.message.startswith(task.name):
                 error.message = f"{task.name}: {error.message}"
             raise
 
     def analyse(
-        self, capture: RawCapture, *, profile_id: str | None = None, dataset: int = 1
+        self,
+        capture: RawCapture,
+        *,
+        profile_id: str | None = None,
+        dataset: int = 1,
+        species: str | None = None,
     ) -> Iterator[Step]:
         """Yield what the analyzer reported, then what its cells say.
 
@@ -87,6 +95,9 @@ class Analyst:
             Profile to use; None: the one that matches.
         dataset
             Which data set of the file, from 1.
+        species
+            What people have corrected the instrument's species to: the cells are called for it,
+            `Decoded` still says what the instrument did.
 
         Raises
         ------
@@ -116,6 +127,8 @@ class Analyst:
             capture.data, profile, name=capture.name, dataset=dataset, limits=self._limits
         )
         yield _decoded(profile, batch, extra)
+        if species is not None:
+            batch = replace(batch, sample=replace(batch.sample, species=species))
         bundle = self._shelf.for_profile(profile.id, batch.sample.species)
         calls = self._classifier(bundle).classify(batch)
         result = quantify(batch, calls, bundle)

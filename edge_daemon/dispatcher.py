@@ -13,7 +13,7 @@ from edge_daemon.errors import EdgeError, Fatal, Quarantine, Retryable
 from edge_daemon.flow import Flow
 from edge_daemon.log import Event
 from edge_daemon.records import Decoded, Reported
-from edge_daemon.tasks import Plan, Task, WorkerLimits
+from edge_daemon.tasks import Plan, Task, WorkerLimits, dataset_of
 from edge_daemon.workers import ANALYSIS, Pool
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Recorder:
         decoded = self._decoded.get(capture_id)
         if decoded is None:
             raise EdgeError(f"capture {capture_id} was classified before it was decoded")
-        run_id = self._store.record_run(capture_id, decoded, step)
+        run_id = self._store.record_run(capture_id, decoded, step, species=task.species)
         self._runs.add(capture_id)
         self._log.emit(
             Event.CAPTURE_CLASSIFIED,
@@ -294,6 +294,10 @@ class Pipeline:
         self._store.requeue(capture_id)
         self._notify()
 
+    def wake(self) -> None:
+        """Look at once for captures that wait: a correction may have made one."""
+        self._notify()
+
     def _notify(self) -> None:
         with self._changed:
             self._news = True
@@ -374,8 +378,10 @@ class Pipeline:
                 self._changed.wait(seconds)
 
 
-def task_for(item: PendingCapture, *, profile: str | None = None, dataset: int = 1) -> Task:
-    """Describe the analysis of a stored capture."""
+def task_for(
+    item: PendingCapture, *, profile: str | None = None, dataset: int | None = None
+) -> Task:
+    """Describe the analysis of a stored capture; by default as it was decoded before, if it was."""
     return Task(
         capture_id=item.capture_id,
         path=str(item.path),
@@ -383,6 +389,7 @@ def task_for(item: PendingCapture, *, profile: str | None = None, dataset: int =
         instrument=item.instrument,
         source=item.source,
         name=item.name,
-        profile=profile,
-        dataset=dataset,
+        profile=profile or item.profile,
+        dataset=dataset_of(item.notes) if dataset is None else dataset,
+        species=item.species,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 DATASET_NOTE: Final = "data set "
@@ -44,6 +45,8 @@ class Task:
         Id of the profile to use, or None to let the registry match one.
     dataset
         Which data set of the file, from 1.
+    species
+        What people have corrected the instrument's species to, or None.
     """
 
     capture_id: int
@@ -54,6 +57,7 @@ class Task:
     name: str
     profile: str | None = None
     dataset: int = 1
+    species: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,15 @@ class WorkerLimits:
     cpu_s: int = 30
     wall_s: float = 35.0
     tasks: int = 500
+
+
+def dataset_of(notes: Iterable[str]) -> int:
+    """Which data set of the file a result with these notes is of."""
+    for note in notes:
+        number = note.removeprefix(DATASET_NOTE).partition(" ")[0]
+        if note.startswith(DATASET_NOTE) and number.isascii() and number.isdigit():
+            return int(number)
+    return 1
 
 
 def dataset_note(dataset: int) -> str:

@@ -135,5 +135,5 @@ def suspect_species(batch: CellBatch, calls: CellCalls, habits: SpeciesHabits) -
         "review",
         f"Species? Entered as {entered}, but size and number of the cells are those of another "
         f"species, most like {closest}",
-        "check that sample and patient belong together and the species entered; correct and replay",
+        "check that sample and patient belong together; correct the species if it is wrong",
     )

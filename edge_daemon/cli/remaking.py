@@ -6,7 +6,7 @@ service may go on meanwhile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -97,6 +97,7 @@ class Remaker:
         from edge_daemon.decode.limits import Limits
         from edge_daemon.store.archive import archived_path, raw_deleted, read_archived
         from edge_daemon.store.layout import ARCHIVE_NAME
+        from edge_daemon.tasks import dataset_of
 
         profile, bundle = self._profile(run), self._bundle(run)
         if when := run["capture"]["raw_deleted_wall"]:
@@ -104,8 +105,10 @@ class Remaker:
         path = archived_path(self._data_dir / ARCHIVE_NAME, run["sha256"])
         data = read_archived(path, run["sha256"])
         limits = Limits(max_bytes=self._plan.max_bytes)
-        name, dataset = run["capture"]["name"], _dataset(run["notes"])
+        name, dataset = run["capture"]["name"], dataset_of(run["notes"])
         batch = decode(data, profile, name=name, dataset=dataset, limits=limits)
+        if "species" in run["corrected"]:
+            batch = replace(batch, sample=replace(batch.sample, species=run["species"]))
         if bundle.id not in self._classifiers:
             self._classifiers[bundle.id] = Classifier(bundle)
         calls = self._classifiers[bundle.id].classify(batch)
@@ -159,14 +162,3 @@ def _must_be_the_same(run: Mapping[str, Any], what: str, found: str) -> None:
             f"{expected}, found {found}",
             action=_RESTORE,
         )
-
-
-def _dataset(notes: list[str]) -> int:
-    """Which data set of the file the run was made from."""
-    from edge_daemon.tasks import DATASET_NOTE
-
-    for note in notes:
-        number = note.removeprefix(DATASET_NOTE).partition(" ")[0]
-        if note.startswith(DATASET_NOTE) and number.isascii() and number.isdigit():
-            return int(number)
-    return 1

@@ -40,7 +40,12 @@ class ReportReceipt:
 
 @dataclass(frozen=True, slots=True)
 class PendingCapture:
-    """A capture whose analysis has not ended; `path` is its archived file, named by `sha256`."""
+    """A capture whose analysis has not ended.
+
+    `path` is its archived file, named by `sha256`. Where people have corrected the species it
+    waits to be called for another: `species` is that, `profile` and `notes` are those it was
+    decoded with before.
+    """
 
     capture_id: int
     instrument: str
@@ -50,3 +55,6 @@ class PendingCapture:
     size: int
     state: CaptureState
     path: Path
+    species: str | None = None
+    profile: str | None = None
+    notes: tuple[str, ...] = ()

@@ -56,6 +56,8 @@ def result_document(
         "channels": json.loads(decoding["channels"]),
         "notes": json.loads(decoding["notes"]),
         "counts": {key: run[f"n_{key}"] for key in _COUNTS},
+        # Only where there is any, so that a result nobody corrected has the digest it always had.
+        **({"corrected": corrected} if (corrected := json.loads(run["corrected"])) else {}),
         "measurements": [
             {**{key: row[key] for key in _MEASUREMENT}, "flags": json.loads(row["flags"])}
             for row in measurements

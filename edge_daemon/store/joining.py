@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -104,6 +104,9 @@ class Subject:
     ----------
     times
         Seconds on each clock that knows its moment, the most trusted first.
+    told
+        The same as the instrument said it, where people have corrected it: a report may repeat
+        either.
     """
 
     id: int
@@ -117,6 +120,7 @@ class Subject:
     simulated: bool
     control: bool
     times: Mapping[str, float]
+    told: Subject | None = None
 
 
 def subject(row: Mapping[str, Any]) -> Subject:
@@ -127,19 +131,36 @@ def subject(row: Mapping[str, Any]) -> Subject:
     times[f"boot {row['received_boot']}"] = row["received_monotonic_s"]
     if row["received_clock"] == "synchronised":
         times["wall"] = datetime.fromisoformat(row["received_wall"]).timestamp()
-    return Subject(
+    found = Subject(
         id=row["id"],
         capture_id=row["capture_id"],
         key=row["sample_key"],
         instrument=row["instrument"],
         serial=_word(row["instrument_serial"]),
         patient_id=_word(row["patient_id"]),
-        names=frozenset(re.findall(r"\w+", (row["patient_name"] or "").casefold())),
+        names=_names(row["patient_name"]),
         species=row["species"],
         simulated=bool(row["simulated"]),
         control=row.get("kind") == "control",
         times=times,
     )
+    who = {name: row.get(f"told_{name}", row[name]) for name in _WHO}
+    if all(row[name] == said for name, said in who.items()):
+        return found
+    told = replace(
+        found,
+        patient_id=_word(who["patient_id"]),
+        names=_names(who["patient_name"]),
+        species=who["species"],
+    )
+    return replace(found, told=told)
+
+
+_WHO: Final = ("patient_id", "patient_name", "species")
+
+
+def _names(text: str | None) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", (text or "").casefold()))
 
 
 def _word(text: str | None) -> str | None:
@@ -181,7 +202,15 @@ def is_of(run: Subject, report: Subject, window_s: float = WINDOW_S) -> bool:
 
 
 def contradiction(run: Subject, report: Subject) -> str | None:
-    """Say what the two contradict each other in, a key of `REASONS`; None if in nothing."""
+    """Say what the two contradict each other in, a key of `REASONS`; None if in nothing.
+
+    A run that people have corrected contradicts only what neither they nor the instrument said.
+    """
+    reason = _differs(run, report)
+    return _differs(run.told, report) if reason and run.told else reason
+
+
+def _differs(run: Subject, report: Subject) -> str | None:
     if report.control:
         return "control_material"
     if run.serial and report.serial and run.serial != report.serial:

@@ -195,7 +195,7 @@ def insert_run(
     if step.pictures:
         mark = picture_digest(row["digest"], step.pictures)
         db.execute(insert(pictures).values(run_id=run_id, body=step.pictures, digest=mark))
-    _send(db, "run", run_id, row, document, created)
+    send(db, "run", run_id, row, document, created)
     return run_id
 
 
@@ -243,7 +243,7 @@ def keep_report(
     for table, parts in ((reported_values, values), (reported_histograms, histograms)):
         if parts:
             db.execute(insert(table), [{"report_id": report_id, **part} for part in parts])
-    _send(db, "report", report_id, row, document, created)
+    send(db, "report", report_id, row, document, created)
     return report_id, True
 
 
@@ -273,7 +273,7 @@ def _sent_before(db: Connection, row: dict[str, Any]) -> int | None:
     return db.execute(found).scalar_one_or_none()
 
 
-def _send(
+def send(
     db: Connection,
     kind: Literal["run", "report"],
     key: int,

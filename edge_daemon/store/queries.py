@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError
-from edge_daemon.store import layout, reports, statistics
+from edge_daemon.store import amendments, layout, reports, statistics
 from edge_daemon.store.documents import result_document
 from edge_daemon.store.reader import connect, json_list, rows, value
 
@@ -49,7 +49,7 @@ _RUN_COLUMNS: Final = """
     r.profile, r.profile_sha256, r.model, r.model_sha256, r.events,
     r.n_pure_rbc, r.n_reticulocyte, r.n_clumped_rbc, r.n_platelet, r.n_other,
     r.elapsed_s, r.created_wall, r.created_clock, r.created_boot, r.created_monotonic_s,
-    r.digest, c.instrument, c.source, c.name, c.sha256
+    r.digest, r.corrected, c.instrument, c.source, c.name, c.sha256
 """
 
 
@@ -100,7 +100,8 @@ def results(  # noqa: PLR0913 - one keyword per filter a person can give
     Returns
     -------
     list of dict
-        Columns of the run and its capture, ``counts``, ``measurements`` and ``flags``.
+        Columns of the run and its capture, ``counts``, ``measurements``, ``flags``, and
+        ``corrected``: fields of the sample that people have corrected.
     """
     wanted: list[tuple[str, Sequence[str | None]]] = [
         ("r.created_wall >= ?", (since,)),
@@ -144,8 +145,9 @@ def run(db: sqlite3.Connection, key: str) -> dict[str, Any] | None:
     dict or None
         As in `results`, with ``capture``, ``sightings``, ``notes``, ``channels``,
         ``other_runs`` of the same capture, ``intact``: whether what is stored still has the
-        digest it was written with, and ``analyzer``: what the analyzer itself reported, as
-        `reports.of_run` gives it.
+        digest it was written with, ``analyzer``: what the analyzer itself reported, as
+        `reports.of_run` gives it, ``corrections`` and ``remarks``: what people said, as
+        `amendments.history` and `amendments.notes` give it.
 
     Raises
     ------
@@ -165,6 +167,8 @@ def run(db: sqlite3.Connection, key: str) -> dict[str, Any] | None:
     found["intact"] = _proves(db, run_id, capture, decoding)
     found["capture"] = _capture(capture)
     found["analyzer"] = reports.of_run(db, found)
+    found["corrections"] = amendments.history(db, found)
+    found["remarks"] = amendments.notes(db, found)
     found["channels"] = json_list(decoding["channels"])
     found["notes"] = json_list(decoding["notes"])
     found["sightings"] = rows(
@@ -325,6 +329,7 @@ def _with_parts(db: sqlite3.Connection, found: list[dict[str, Any]]) -> list[dic
     for row in found:
         row["simulated"] = bool(row["simulated"])
         row["counts"] = {name: row.pop(f"n_{name}") for name in CLASSES}
+        row["corrected"] = json_list(row["corrected"])
         row["measurements"] = []
         row["flags"] = []
     marks = ",".join("?" * len(by_id))
@@ -406,6 +411,7 @@ def _proves(
 
 def _flatten(row: dict[str, Any]) -> dict[str, Any]:
     flat = {key: value for key, value in row.items() if key not in {"counts", "measurements"}}
+    flat["corrected"] = " ".join(row["corrected"])
     flat["flags"] = " ".join(flag["code"] for flag in row["flags"])
     flat.update((f"n_{name}", count) for name, count in row["counts"].items())
     for item in row["measurements"]:

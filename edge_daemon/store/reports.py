@@ -48,6 +48,11 @@ _SUBJECT: Final = """
     r.instrument_serial, r.acquired_at, r.simulated, c.instrument,
     c.received_wall, c.received_clock, c.received_boot, c.received_monotonic_s
 """
+# What the instrument said of a run's sample, before people corrected it.
+_TOLD: Final = """,
+    d.patient_id AS told_patient_id, d.patient_name AS told_patient_name, d.species AS told_species
+"""
+_DECODED: Final = "JOIN decodings AS d ON d.id = r.decoding_id"
 _JOIN: Final = "AS r JOIN captures AS c ON c.id = r.capture_id"
 
 
@@ -266,8 +271,8 @@ def _owners(matches: dict[int, Match]) -> dict[int, tuple[int, str | None]]:
 def _subjects(
     db: sqlite3.Connection, table: str, where: str, parameters: Sequence[object]
 ) -> list[Subject]:
-    kind = "" if table == "runs" else ", r.kind"
-    query = f"SELECT {_SUBJECT}{kind} FROM {table} {_JOIN} WHERE {where}"  # noqa: S608
+    extra, join = (_TOLD, f"{_JOIN} {_DECODED}") if table == "runs" else (", r.kind", _JOIN)
+    query = f"SELECT {_SUBJECT}{extra} FROM {table} {join} WHERE {where}"  # noqa: S608
     return [subject(row) for row in rows(db, query, parameters)]
 
 

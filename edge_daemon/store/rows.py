@@ -99,6 +99,7 @@ def run_row(capture_id: int, decoded: Decoded, step: Classified) -> dict[str, An
         "status": next((word for word in ("invalid", "review") if word in severities), "ok"),
         "elapsed_s": _finite(step.elapsed_s, "elapsed_s"),
         "sample_key": sample_key(decoded.sample.sample_id),
+        "corrected": "[]",
     }
 
 

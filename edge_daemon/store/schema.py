@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import (
+    DDL,
     REAL,
     CheckConstraint,
     Column,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
@@ -187,6 +189,8 @@ runs = Table(
     *_stamp("created"),
     Column("digest", Text, nullable=False),
     _sample_key(),
+    # Fields of the sample that a person said, and not the instrument: a JSON list.
+    Column("corrected", Text, nullable=False, server_default=text("'[]'")),
     CheckConstraint("status IN ('ok', 'review', 'invalid')"),
     UniqueConstraint("capture_id", "number"),
     sqlite_strict=True,
@@ -229,6 +233,52 @@ flags = Table(
     sqlite_with_rowid=False,
 )
 Index("flags_by_code", flags.c.code, flags.c.run_id)
+
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _capture(index=True),
+    _run(unique=True),
+    Column("changes", Text, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    *_stamp("made"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+"""Who corrected the sample of which run: `changes` maps fields to what stood there and what is in
+force, `run_id` is the run that it made. A trigger keeps rows from being changed."""
+
+run_notes = Table(
+    "run_notes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _capture(index=True),
+    _run(),
+    Column("kind", Text, nullable=False),
+    Column("concerns", Text),
+    Column("verdict", Text),
+    Column("text", Text, nullable=False),
+    Column("made_by", Text, nullable=False),
+    *_stamp("made"),
+    CheckConstraint("kind IN ('note', 'smear')"),
+    CheckConstraint("verdict IN ('confirms', 'refutes')"),
+    CheckConstraint("(kind = 'smear') = (verdict IS NOT NULL)"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+"""What people noted about a run; a smear confirms or refutes what it concerns."""
+
+for _kept in (corrections, run_notes):
+    event.listen(
+        _kept,
+        "after_create",
+        DDL(  # type: ignore[no-untyped-call]
+            f"CREATE TRIGGER {_kept.name}_stay BEFORE UPDATE ON {_kept.name}"
+            " BEGIN SELECT RAISE(ABORT, 'what people wrote is never changed'); END"
+        ),
+    )
 
 pictures = Table(
     "pictures",

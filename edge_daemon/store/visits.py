@@ -51,7 +51,7 @@ def of_patient(
         f"SELECT r.id FROM runs AS r WHERE r.{column} = :key AND r.simulated = :simulated"  # noqa: S608
         f" AND {_NEWEST_ONLY}"
         + ("" if column == "patient_id" else " AND r.species IS :species AND r.patient_id IS NULL")
-        + " ORDER BY r.id DESC LIMIT :limit"
+        + " ORDER BY r.capture_id DESC LIMIT :limit"
     )
     wanted = {
         "key": run[column],
@@ -62,7 +62,9 @@ def of_patient(
     found = [row["id"] for row in rows(db, query, wanted)]
     if run["id"] not in found:  # a run that a replay has superseded, or one of long ago
         found.append(run["id"])
-    return queries.results(db, ids=found, limit=len(found), all_runs=True)
+    # By capture: a correction of an old visit makes a new run, but no new visit.
+    runs = queries.results(db, ids=found, limit=len(found), all_runs=True)
+    return sorted(runs, key=lambda r: (r["capture_id"], r["number"]), reverse=True)
 
 
 def before(visited: Iterable[Mapping[str, Any]], run: Mapping[str, Any]) -> list[dict[str, Any]]:

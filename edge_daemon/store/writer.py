@@ -6,18 +6,20 @@ acknowledges after it returns never acknowledges something that a power cut can 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from edge_daemon.errors import Fatal
+from edge_daemon.errors import Fatal, Retryable
 from edge_daemon.records import RawCapture
 from edge_daemon.store import layout
 from edge_daemon.store.answers import Acceptance, PendingCapture, ReportReceipt
 from edge_daemon.store.archive import make_directory, raw_deleted
 from edge_daemon.store.backup import DamagedError
 from edge_daemon.store.committer import MAX_GROUP
+from edge_daemon.store.corrections import called_before, in_force, put_in_force
+from edge_daemon.store.desk import Desk
 from edge_daemon.store.lock import DirectoryLock
 from edge_daemon.store.opening import Parts, open_parts
 from edge_daemon.store.operations import (
@@ -54,7 +56,7 @@ T = TypeVar("T")
 __all__ = ["Acceptance", "PendingCapture", "ReportReceipt", "Store"]
 
 
-class Store:
+class Store(Desk):
     """The one writer of a data directory; made with `Store.open`.
 
     Attributes
@@ -285,8 +287,21 @@ class Store:
 
         self.transact(work)
 
-    def record_run(self, capture_id: int, decoded: Decoded, step: Classified) -> int:
+    def record_run(
+        self, capture_id: int, decoded: Decoded, step: Classified, *, species: str | None = None
+    ) -> int:
         """Make a result durable, with its outbox row, in one transaction: decoded → classified.
+
+        The sample is that of `decoded`, with what people have corrected put over it.
+
+        Parameters
+        ----------
+        capture_id
+            Which capture.
+        decoded, step
+            What was read in it, and the result.
+        species
+            What the cells were called for, where that is not what the instrument said.
 
         Returns
         -------
@@ -297,17 +312,25 @@ class Store:
         ------
         EdgeError
             The capture is unknown, not decoded or ended, or the result breaks its contract.
+        Retryable
+            The species was corrected while the cells were called for another.
         """
         stamp = self._clock.stamp()
+        row = run_row(capture_id, decoded, step)
+        called_for = species or row["species"]
 
         def work(db: Connection) -> int:
             capture = find_unfinished(db, capture_id, "recorded as classified")
             if capture["state"] != "decoded":
                 raise impossible(capture, "recorded as classified")
             decoding = keep_decoding(db, capture_id, decoded, stamp)
-            run_id = insert_run(
-                db, capture, decoding, run_row(capture_id, decoded, step), step, stamp
-            )
+            put_in_force(row, in_force(db, capture_id))
+            if row["species"] != called_for:
+                raise Retryable(
+                    f"capture {capture_id}: the species was corrected during its analysis",
+                    action="nothing: it is analysed again",
+                )
+            run_id = insert_run(db, capture, decoding, row, step, stamp)
             move(db, capture_id, "classified", finished=True)
             return run_id
 
@@ -400,7 +423,10 @@ class Store:
             .order_by(captures.c.id)
             .limit(limit)
         )
-        found = self.transact(lambda db: db.execute(statement).all())
+
+        def work(db: Connection) -> list[tuple[Any, dict[str, Any]]]:
+            return [(row, called_before(db, row.id)) for row in db.execute(statement).all()]
+
         return [
             PendingCapture(
                 capture_id=row.id,
@@ -411,8 +437,9 @@ class Store:
                 size=row.size,
                 state=row.state,
                 path=self._archive.path(row.sha256),
+                **before,
             )
-            for row in found
+            for row, before in self.transact(work)
         ]
 
     def read_capture(self, capture_id: int) -> RawCapture:

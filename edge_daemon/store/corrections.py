@@ -1,0 +1,316 @@
+"""What people say after a run, inside the transaction that the writer is given.
+
+A correction never changes what is stored: it makes the capture's next run with the corrected
+sample, as a replay would, so that lists, searches and the outbox carry what is in force, and the
+original stays. Replays of later apply the corrections in force again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from sqlalchemy import insert, select
+
+from edge_daemon.canonical import canonical, digest
+from edge_daemon.errors import EdgeError
+from edge_daemon.records import CELL_CLASSES, MEASUREMENT_CODES, SPECIES, Flag
+from edge_daemon.store.documents import result_document
+from edge_daemon.store.joining import sample_key
+from edge_daemon.store.operations import begin_again, find_capture, send
+from edge_daemon.store.pictures import picture_digest
+from edge_daemon.store.rows import clean, flag_rows, stamp_row
+from edge_daemon.store.schema import (
+    corrections,
+    decodings,
+    flags,
+    measurements,
+    pictures,
+    run_notes,
+    runs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+    from edge_daemon.clock import Stamp
+
+FIELDS: Final = ("sample_id", "patient_id", "patient_name", "species", "breed")
+"""What of a sample a person can correct."""
+
+SPECIES_CORRECTED: Final = "species_corrected"
+"""Flag of a run whose cells were called for another species than the corrected one."""
+
+LONGEST: Final = 2000
+
+NoteKind = Literal["note", "smear"]
+Verdict = Literal["confirms", "refutes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """Answer to a correction.
+
+    Attributes
+    ----------
+    run_id
+        The run with the corrected sample.
+    capture_id
+        Of that run.
+    analysed_again
+        The species was corrected, and the raw bytes are there: the capture waits for an
+        analysis, which makes another run.
+    """
+
+    run_id: int
+    capture_id: int
+    analysed_again: bool
+
+
+def in_force(db: Connection, capture_id: int) -> dict[str, str | None]:
+    """Fields that people have corrected, with what is in force."""
+    query = (
+        select(corrections.c.changes)
+        .where(corrections.c.capture_id == capture_id)
+        .order_by(corrections.c.id)
+    )
+    found: dict[str, str | None] = {}
+    for text in db.execute(query).scalars():
+        found.update({field: after for field, (_, after) in json.loads(text).items()})
+    return found
+
+
+def called_before(db: Connection, capture_id: int) -> dict[str, Any]:
+    """Say what a capture with a corrected species is to be called for, and how it was decoded.
+
+    The corrected sample must not get the cells of another data set, or by another profile.
+    """
+    species = in_force(db, capture_id).get("species")
+    if species is None:
+        return {}
+    query = (
+        select(decodings.c.profile, decodings.c.notes)
+        .where(decodings.c.capture_id == capture_id)
+        .order_by(decodings.c.id.desc())
+        .limit(1)
+    )
+    profile, notes = db.execute(query).one()
+    return {"species": species, "profile": profile, "notes": tuple(json.loads(notes))}
+
+
+def put_in_force(row: dict[str, Any], corrected: Mapping[str, str | None]) -> None:
+    """Write corrections over the sample of a run's row.
+
+    The key by which reports of the analyzer find the run stays that of the instrument's own
+    sample id, which stands in those reports too.
+    """
+    told = {field: row[field] for field in FIELDS}
+    row.update(corrected)
+    row["corrected"] = json.dumps([field for field in FIELDS if row[field] != told[field]])
+    row["sample_key"] = sample_key(told["sample_id"]) or sample_key(row["sample_id"])
+
+
+def correct(
+    db: Connection, run_id: int, changes: Mapping[str, str | None], by: str, why: str, stamp: Stamp
+) -> Corrected:
+    """Make the capture's next run with a corrected sample, and keep who changed what, and why."""
+    base = _newest(db, run_id)
+    by, why = required(by, "who corrects"), required(why, "the reason for the correction")
+    changed = _changed(base, changes)
+    capture = find_capture(db, base["capture_id"])
+    again = "species" in changed and capture["raw_deleted_wall"] is None
+    made = _copy(db, dict(capture), dict(base), changed, stamp)
+    row = {
+        "capture_id": base["capture_id"],
+        "run_id": made,
+        "changes": canonical({field: [base[field], new] for field, new in changed.items()}),
+        "made_by": by,
+        "reason": why,
+        **stamp_row("made", stamp),
+    }
+    db.execute(insert(corrections).values(row))
+    if again:
+        begin_again(db, base["capture_id"])
+    return Corrected(made, base["capture_id"], again)
+
+
+def _newest(db: Connection, run_id: int) -> Mapping[str, Any]:
+    """Row of a run, which must be the newest of its capture."""
+    row = _run(db, run_id)
+    query = (
+        select(runs.c.id)
+        .where(runs.c.capture_id == row["capture_id"])
+        .order_by(runs.c.number.desc())
+        .limit(1)
+    )
+    newest = db.execute(query).scalar_one()
+    if newest != run_id:
+        raise EdgeError(
+            f"run {run_id} was replaced by run {newest}: only the newest can be corrected",
+            action=f"look at run {newest} and correct that one",
+        )
+    return row
+
+
+def _run(db: Connection, run_id: int) -> Mapping[str, Any]:
+    row = db.execute(select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
+    if row is None:
+        raise EdgeError(f"there is no run {run_id}", action="list the results to find its number")
+    return dict(row)
+
+
+def _changed(base: Mapping[str, Any], changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Check what is to be corrected, and leave out what is so already."""
+    unknown = sorted(set(changes) - set(FIELDS))
+    if unknown:
+        raise EdgeError(
+            f"{unknown[0]!r} cannot be corrected, only {', '.join(FIELDS)}",
+            action="add a note instead",
+        )
+    wanted = {field: _field(field, value) for field, value in changes.items()}
+    changed = {field: value for field, value in wanted.items() if value != base[field]}
+    if not changed:
+        raise EdgeError(
+            f"nothing would change: run {base['id']} says so already",
+            action="look at the run again",
+        )
+    return changed
+
+
+def _field(field: str, value: str | None) -> str | None:
+    text = clean(value or "").strip() or None
+    if field == "species" and text not in SPECIES:
+        raise EdgeError(
+            f"{value!r} is no species that is known here",
+            action=f"give one of {', '.join(SPECIES)}",
+        )
+    if text is not None and len(text) > LONGEST:
+        raise _too_long(field)
+    return text
+
+
+def required(text: str, what: str) -> str:
+    """Return a text that must say something, without white space around it."""
+    found = clean(text).strip()
+    if not found:
+        raise EdgeError(f"{what} is missing", action="say it in a few words")
+    if len(found) > LONGEST:
+        raise _too_long(what)
+    return found
+
+
+def _too_long(what: str) -> EdgeError:
+    return EdgeError(f"{what} is longer than {LONGEST} characters", action="shorten it")
+
+
+def _copy(
+    db: Connection,
+    capture: dict[str, Any],
+    base: dict[str, Any],
+    changed: Mapping[str, str | None],
+    stamp: Stamp,
+) -> int:
+    """Insert the next run: another sample, the same cells. It was analysed when the first was."""
+    base_id = base.pop("id")
+    before = base["species"]
+    decoding = _row(db, decodings, decodings.c.id == base["decoding_id"])
+    base.update({field: decoding[field] for field in FIELDS})
+    put_in_force(base, {**in_force(db, base["capture_id"]), **changed})
+    base["number"] += 1
+    values = _parts(db, measurements, base_id)
+    remarks = _parts(db, flags, base_id)
+    if "species" in changed:
+        deleted = capture["raw_deleted_wall"] is not None
+        remarks += _doubt(before, changed["species"], len(remarks), deleted=deleted)
+        base["status"] = "invalid" if base["status"] == "invalid" else "review"
+    document = result_document(capture, decoding, base, values, remarks)
+    base["digest"] = digest(canonical(document))
+    made: int = db.execute(insert(runs).values(base).returning(runs.c.id)).scalar_one()
+    for table, parts in ((measurements, values), (flags, remarks)):
+        if parts:
+            db.execute(insert(table), [{**part, "run_id": made} for part in parts])
+    body = db.execute(
+        select(pictures.c.body).where(pictures.c.run_id == base_id)
+    ).scalar_one_or_none()
+    if body is not None:
+        mark = picture_digest(base["digest"], body)
+        db.execute(insert(pictures).values(run_id=made, body=body, digest=mark))
+    send(db, "run", made, base, document, stamp_row("created", stamp))
+    return made
+
+
+def _doubt(
+    before: str | None, after: str | None, position: int, *, deleted: bool
+) -> list[dict[str, Any]]:
+    flag = Flag(
+        SPECIES_CORRECTED,
+        "review",
+        f"species corrected from {before or 'unknown'} to {after}: these values were computed "
+        "for the former",
+        "measure the sample again: its raw data were deleted to keep the archive small"
+        if deleted
+        else "wait for the new analysis; if none comes, look whether the service runs",
+    )
+    return [{**row, "position": position} for row in flag_rows([flag])]
+
+
+def _parts(db: Connection, table: Any, run_id: int) -> list[dict[str, Any]]:
+    query = select(table).where(table.c.run_id == run_id).order_by(table.c.position)
+    found = [dict(row) for row in db.execute(query).mappings()]
+    for row in found:
+        del row["run_id"]
+        # Each of another species' doubt is answered by the analysis that follows it.
+    return [row for row in found if row.get("code") != SPECIES_CORRECTED]
+
+
+def _row(db: Connection, table: Any, condition: Any) -> dict[str, Any]:
+    return dict(db.execute(select(table).where(condition)).mappings().one())
+
+
+def add_note(
+    db: Connection,
+    run_id: int,
+    text: str,
+    by: str,
+    kind: NoteKind,
+    concerns: str | None,
+    verdict: Verdict | None,
+    stamp: Stamp,
+) -> int:
+    """Add a note to a run; a smear says which class, value or flag it confirms or refutes."""
+    run = _run(db, run_id)
+    if kind not in ("note", "smear"):
+        raise EdgeError(f"{kind!r} is no kind of note", action="give note or smear")
+    if (kind == "smear") != (verdict is not None) or verdict not in (None, "confirms", "refutes"):
+        raise EdgeError(
+            "a smear confirms or refutes something, and nothing else does",
+            action="say whether the smear confirms or refutes it",
+        )
+    if kind == "smear" and not concerns:
+        raise EdgeError(
+            "what the smear confirms or refutes is missing",
+            action="name a cell class, a value or a flag of the run",
+        )
+    if concerns:
+        query = select(flags.c.code).where(flags.c.run_id == run_id)
+        known = (*CELL_CLASSES, *MEASUREMENT_CODES, *db.execute(query).scalars())
+        if concerns not in known:
+            raise EdgeError(
+                f"{concerns!r} is no cell class, value or flag of run {run_id}",
+                action=f"give one of {', '.join(dict.fromkeys(known))}",
+            )
+    row = {
+        "capture_id": run["capture_id"],
+        "run_id": run_id,
+        "kind": kind,
+        "concerns": concerns or None,
+        "verdict": verdict,
+        "text": required(text, "the text of the note"),
+        "made_by": required(by, "who writes"),
+        **stamp_row("made", stamp),
+    }
+    added: int = db.execute(insert(run_notes).values(row).returning(run_notes.c.id)).scalar_one()
+    return added
