@@ -66,6 +66,7 @@ class Event(enum.StrEnum):
     WORKERS_UNCONFINED = "workers_unconfined"
     DISK_LOW = "disk_low"
     DISK_OK = "disk_ok"
+    ERRANDS_REFUSED = "errands_refused"
     STORE_BUSY = "store_busy"
     STORE_DAMAGED = "store_damaged"
     STORE_RECOVERED = "store_recovered"
@@ -119,6 +120,7 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.WORKERS_UNCONFINED: _spec("worker", "warning", "missing"),
     Event.DISK_LOW: _spec("health", "error", "free_mb", "needed_mb"),
     Event.DISK_OK: _spec("health", "info", "free_mb"),
+    Event.ERRANDS_REFUSED: _spec("service", "warning", "error_type"),
     Event.STORE_BUSY: _spec("store", "warning", "error_type"),
     Event.STORE_DAMAGED: _spec("store", "error", "error_type"),
     Event.STORE_RECOVERED: _spec("store", "warning", "backup", "missing", "taken", "unattributed"),

@@ -39,7 +39,14 @@ if TYPE_CHECKING:
 
     from edge_daemon.store.writer import Acceptance
 
-__all__ = ["INSTRUMENT", "Pipeline", "default_plan", "process_files", "select_files"]
+__all__ = [
+    "INSTRUMENT",
+    "Pipeline",
+    "analyse_again",
+    "default_plan",
+    "process_files",
+    "select_files",
+]
 
 INSTRUMENT: Final = "process"
 """Source and instrument of captures that were given by hand."""
@@ -176,6 +183,38 @@ def process_files(  # noqa: PLR0913 - the options of a command
             yield result
             if progress is not None:
                 progress(done, len(files))
+
+
+def analyse_again(store: Store, capture_id: int, plan: Plan) -> None:
+    """Analyse one capture that waits, where no service does it.
+
+    Raises
+    ------
+    EdgeError
+        It could not be analysed now; it still waits. One that is set aside raises nothing.
+    """
+    over = threading.Event()
+    problems: list[EdgeError] = []
+
+    def ended(_: Task, error: EdgeError | None) -> None:
+        if error is not None and not isinstance(error, Quarantine):
+            problems.append(error)
+        over.set()
+
+    item = next(waiting for waiting in store.pending() if waiting.capture_id == capture_id)
+    recorder = Recorder(store, EventLog("error"), ended)
+    readable = (store.archive_dir,)
+    pool = Pool(plan, recorder, limits=WorkerLimits(), count=1, readable=readable)
+    pool.start()
+    try:
+        while not pool.offer(task_for(item), timeout_s=1.0):
+            pool.check()
+        while not over.wait(1.0):
+            pool.check()
+    finally:
+        pool.close(grace_s=0.0)
+    if problems:
+        raise problems[0]
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from edge_daemon import __version__
 from edge_daemon.ballast import Ballast
 from edge_daemon.decode.registry import Registry
 from edge_daemon.dispatcher import Pipeline
+from edge_daemon.errands import ErrandServer
 from edge_daemon.errors import EXIT_OK, Fatal, Retryable
 from edge_daemon.health import DiskGuard, Loop, StatusFile, all_moving
 from edge_daemon.health_watch import HealthWatch
@@ -185,6 +186,7 @@ class _Service:
         self._registry = Registry.load(plan_for(settings).profile_dirs)
         self._health = HealthWatch(settings, self._registry.problems, clock, log, self._disk)
         self._sources = self._make_sources()
+        self._errands = ErrandServer(store, settings.box.data_dir, self._pipeline.wake)
         self._page = (
             WebServer(settings, store, clock, log, config_file) if settings.web.enabled else None
         )
@@ -223,6 +225,7 @@ class _Service:
         # Ready means: captures are safe from here on. The models load in the workers meanwhile.
         self._notifier.send("READY=1")
         self._log.emit(Event.SERVICE_READY, resumed=resumed, profiles=self._check_profiles())
+        self._serve_errands()
         if self._page is not None:
             self._page.start()
         self._upkeep.start()
@@ -241,12 +244,20 @@ class _Service:
             self._notifier.send("STOPPING=1")
             self._shut_down()
 
+    def _serve_errands(self) -> None:
+        """Let commands write; a disk that cannot hold a socket is no reason to take nothing in."""
+        try:
+            self._errands.start()
+        except Retryable as error:
+            self._log.emit(Event.ERRANDS_REFUSED, error_type=type(error).__name__)
+
     def _shut_down(self) -> None:
         if self._page is not None:
             self._page.stop()
         self._upkeep.stop()
         if self._sync is not None:
             self._sync.stop()
+        self._errands.stop()
         for source in self._sources:
             source.stop()
         self._log.emit(Event.SERVICE_STOPPED, unfinished=self._pipeline.stop(_GRACE_S))

@@ -18,6 +18,8 @@ SECTIONS = {
         "agreement": Entry("agreement:agreement", "Compare our values with the analyzer's own."),
         "export": Entry("export:export", "Write results as CSV, JSON Lines, FCS, HL7 or FHIR."),
         "explain": Entry("explain:explain", "Say which signals made the calls of a run."),
+        "correct": Entry("desk:correct", "Correct whose a result is."),
+        "note": Entry("desk:note", "Note something about a result."),
         "intervals": Entry("intervals:intervals", "Show reference intervals and rules."),
         "quarantine": Entry("results:quarantine", "List what could not be used, and why."),
     },

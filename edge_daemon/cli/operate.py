@@ -95,7 +95,7 @@ def process(
         for record in process_files(
             paths,
             data_dir=data_dir,
-            plan=_plan(),
+            plan=site_plan(),
             profile_id=profile_id,
             dataset=dataset,
             replay=replay,
@@ -117,7 +117,7 @@ def process(
     return errors.EXIT_WARNINGS if bad else errors.EXIT_OK
 
 
-def _plan() -> Plan | None:
+def site_plan() -> Plan | None:
     """Take profiles, models and limits of this box's service, so that both see a capture alike."""
     from edge_daemon.pipeline import default_plan
 

@@ -121,6 +121,7 @@ def write(record: Record, how: Form, pictures: Mapping[str, Any] | None = None) 
     if record["simulated"]:
         click.echo(click.style(f"{output.SIMULATED}: not a patient's result", fg="magenta"))
     output.pairs(identity(record))
+    output.pairs([("Corrected", _correction(one)) for one in record["corrections"]])
     click.echo()
     columns = (
         _MEASUREMENTS[:2] + interpretation.VALUE_COLUMNS[:1] + _MEASUREMENTS[2:4]
@@ -132,6 +133,7 @@ def write(record: Record, how: Form, pictures: Mapping[str, Any] | None = None) 
     comparison.write_others(record)
     interpretation.write_remarks(record)
     _write_flags(record)
+    _write_notes(record["remarks"])
     if pictures is not None:
         plot.write(pictures, how)
     _write_counts(record["counts"])
@@ -192,6 +194,26 @@ def _write_flags(record: Record) -> None:
             click.echo(f"       {output.next_action(flag['action'])}")
         if source := interpretation.source_of_flag(record, flag["code"]):
             click.echo(f"       {printable(source)}")
+
+
+def _correction(correction: Mapping[str, Any]) -> str:
+    """Say what was corrected, by whom, when and why."""
+    changes = "; ".join(
+        f"{one['field'].replace('_', ' ')}: {one['before'] or 'not given'} → "
+        f"{one['after'] or 'not given'}"
+        for one in correction["changes"]
+    )
+    when = local_time(correction["made_wall"])
+    return f"{changes} ({correction['made_by']}, {when}: {correction['reason']})"
+
+
+def _write_notes(notes: Sequence[Mapping[str, Any]]) -> None:
+    if notes:
+        click.echo("\nNotes")
+    for note in notes:
+        smear = f"smear {note['verdict']} {note['concerns']}: " if note["verdict"] else ""
+        told = f"({note['made_by']}, {local_time(note['made_wall'])})"
+        click.echo(printable(f"{smear}{note['text']} {told}"))
 
 
 def _write_counts(counts: Mapping[str, int]) -> None:

@@ -91,3 +91,21 @@ def service(tmp_path: Path) -> Iterator[ServiceProcess]:
     made = ServiceProcess(tmp_path)
     yield made
     made.end()
+
+
+@pytest.fixture
+def spawn_command() -> Callable[..., str]:
+    """Run a command as a shell would and return what it wrote; it must succeed."""
+
+    def run(*args: object) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_daemon.cli", *map(str, args)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
