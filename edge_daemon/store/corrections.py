@@ -16,12 +16,14 @@ from sqlalchemy import insert, select
 from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CELL_CLASSES, MEASUREMENT_CODES, SPECIES, Flag
+from edge_daemon.store.answers import PendingCapture
 from edge_daemon.store.documents import result_document
 from edge_daemon.store.joining import sample_key
 from edge_daemon.store.operations import begin_again, find_capture, send
 from edge_daemon.store.pictures import picture_digest
 from edge_daemon.store.rows import clean, flag_rows, stamp_row
 from edge_daemon.store.schema import (
+    captures,
     corrections,
     decodings,
     flags,
@@ -32,7 +34,8 @@ from edge_daemon.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -83,7 +86,33 @@ def in_force(db: Connection, capture_id: int) -> dict[str, str | None]:
     return found
 
 
-def called_before(db: Connection, capture_id: int) -> dict[str, Any]:
+def waiting(
+    db: Connection, after: int, limit: int | None, path: Callable[[str], Path]
+) -> list[PendingCapture]:
+    """List captures whose analysis has not ended, oldest first, with what is in force for each."""
+    query = (
+        select(captures)
+        .where(captures.c.finished == 0, captures.c.id > after)
+        .order_by(captures.c.id)
+        .limit(limit)
+    )
+    return [
+        PendingCapture(
+            capture_id=row.id,
+            instrument=row.instrument,
+            source=row.source,
+            name=row.name,
+            sha256=row.sha256,
+            size=row.size,
+            state=row.state,
+            path=path(row.sha256),
+            **_called_before(db, row.id),
+        )
+        for row in db.execute(query).all()
+    ]
+
+
+def _called_before(db: Connection, capture_id: int) -> dict[str, Any]:
     """Say what a capture with a corrected species is to be called for, and how it was decoded.
 
     The corrected sample must not get the cells of another data set, or by another profile.

@@ -6,7 +6,7 @@ acknowledges after it returns never acknowledges something that a power cut can 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -18,7 +18,7 @@ from edge_daemon.store.answers import Acceptance, PendingCapture, ReportReceipt
 from edge_daemon.store.archive import make_directory, raw_deleted
 from edge_daemon.store.backup import DamagedError
 from edge_daemon.store.committer import MAX_GROUP
-from edge_daemon.store.corrections import called_before, in_force, put_in_force
+from edge_daemon.store.corrections import in_force, put_in_force, waiting
 from edge_daemon.store.desk import Desk
 from edge_daemon.store.lock import DirectoryLock
 from edge_daemon.store.opening import Parts, open_parts
@@ -292,16 +292,8 @@ class Store(Desk):
     ) -> int:
         """Make a result durable, with its outbox row, in one transaction: decoded → classified.
 
-        The sample is that of `decoded`, with what people have corrected put over it.
-
-        Parameters
-        ----------
-        capture_id
-            Which capture.
-        decoded, step
-            What was read in it, and the result.
-        species
-            What the cells were called for, where that is not what the instrument said.
+        The sample is that of `decoded`, with what people have corrected put over it; `species`
+        is what the cells were called for, where that is not what the instrument said.
 
         Returns
         -------
@@ -417,30 +409,8 @@ class Store(Desk):
         limit
             Most captures to list; a backlog of weeks need not be in memory at once.
         """
-        statement = (
-            select(captures)
-            .where(captures.c.finished == 0, captures.c.id > after)
-            .order_by(captures.c.id)
-            .limit(limit)
-        )
-
-        def work(db: Connection) -> list[tuple[Any, dict[str, Any]]]:
-            return [(row, called_before(db, row.id)) for row in db.execute(statement).all()]
-
-        return [
-            PendingCapture(
-                capture_id=row.id,
-                instrument=row.instrument,
-                source=row.source,
-                name=row.name,
-                sha256=row.sha256,
-                size=row.size,
-                state=row.state,
-                path=self._archive.path(row.sha256),
-                **before,
-            )
-            for row, before in self.transact(work)
-        ]
+        path = self._archive.path
+        return self.transact(lambda db: waiting(db, after, limit, path))
 
     def read_capture(self, capture_id: int) -> RawCapture:
         """Read a capture's bytes from the archive, with their digest checked.
