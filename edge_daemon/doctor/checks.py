@@ -88,7 +88,7 @@ def config(facts: Config) -> Check:
         fix = f"write one with `edge-daemon config init {facts.path}`"
         return doubt(name, f"{facts.path}: there is none", fix)
     if facts.problems:
-        more = f" and {len(facts.problems) - 1} more" if len(facts.problems) > 1 else ""
+        more = f" (and {len(facts.problems) - 1} more)" if len(facts.problems) > 1 else ""
         fix = f"correct the file; `edge-daemon config check {facts.path}` lists everything"
         return bad(name, f"{facts.problems[0]}{more}", fix)
     return ok(name, facts.path)

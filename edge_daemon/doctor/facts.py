@@ -197,7 +197,7 @@ class Service:
     pid
         Process that holds the data folder, or None.
     conditions
-        Warnings and errors it reports now, in words.
+        Warnings and errors it reports now: in words, and what to do.
     systemd
         Whether systemd manages this machine.
     loaded
@@ -213,7 +213,7 @@ class Service:
     """
 
     pid: int | None = None
-    conditions: tuple[str, ...] = ()
+    conditions: tuple[tuple[str, str], ...] = ()
     systemd: bool = False
     loaded: bool = False
     active: str = ""

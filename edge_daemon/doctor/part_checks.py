@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 from edge_daemon.doctor.checks import Check, bad, doubt, ok
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _HIDDEN: Final = ("/tmp", "/var/tmp")  # noqa: S108 - folders a unit with PrivateTmp cannot see
 _MANY_RESTARTS: Final = 3
+_ROOM: Final = 160  # of a message that must stay one line
 _LINES: Final = "copy lines.conf into edge-daemon.service.d, then `systemctl daemon-reload`"
 
 
@@ -74,15 +76,20 @@ def _network(facts: NetworkSource, service: Service) -> Check:
     return ok(name, f"{facts.address} {how}")
 
 
+def _first(texts: Sequence[str]) -> str:
+    """Shorten the first of several messages, and say how many more there are."""
+    more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
+    return textwrap.shorten(texts[0], _ROOM, placeholder=" …") + more
+
+
 def profiles(facts: Probe) -> Check:
     """Check that every profile loads."""
     name = "profiles"
     if facts.ended:
         return bad(name, f"not checked: the check ended {facts.ended}", "see the line of models")
     if facts.broken_profiles:
-        more = f" and {n - 1} more" if (n := len(facts.broken_profiles)) > 1 else ""
         fix = "correct the file; `edge-daemon profile test FILE` says everything about it"
-        return bad(name, f"{facts.broken_profiles[0]}{more}", fix)
+        return bad(name, _first(facts.broken_profiles), fix)
     return ok(name, f"{facts.profiles} load")
 
 
@@ -93,9 +100,8 @@ def models(facts: Probe) -> Check:
         fix = "this processor or memory does not fit the model runtime: send a support-bundle"
         return bad(name, f"not checked: the check ended {facts.ended}", fix)
     if facts.broken_bundles:
-        more = f" and {n - 1} more" if (n := len(facts.broken_bundles)) > 1 else ""
         fix = "install the bundle again from its source; never edit its files"
-        return bad(name, f"{facts.broken_bundles[0]}{more}", fix)
+        return bad(name, _first(facts.broken_bundles), fix)
     if not facts.bundles:
         return bad(name, "there is none", "install the package again")
     if facts.runtime != facts.locked:
@@ -146,7 +152,4 @@ def service(facts: Service) -> Check:
 
 def conditions(facts: Service) -> Sequence[Check]:
     """Repeat what the running service says of itself."""
-    return [
-        doubt("condition", words, "see `edge-daemon status` for what to do")
-        for words in facts.conditions
-    ]
+    return [doubt("condition", words, action) for words, action in facts.conditions]

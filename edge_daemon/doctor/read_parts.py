@@ -125,18 +125,20 @@ def probed(code: int, said: str) -> Probe:
 
 def service(pid: int | None, status_file: Path, root: Path = Path("/")) -> Service:
     """Ask the status file and systemd about the service."""
-    conditions: tuple[str, ...] = ()
+    conditions: tuple[tuple[str, str], ...] = ()
     if pid is not None:
         with contextlib.suppress(OSError, ValueError, KeyError):
             told = json.loads(status_file.read_text(encoding="utf-8"))["health"]["conditions"]
-            conditions = tuple(c["message"] for c in told if c["severity"] != "notice")
+            conditions = tuple(
+                (c["message"], c["action"]) for c in told if c["severity"] != "notice"
+            )
     if not (root / "run/systemd/system").is_dir():
         return Service(pid, conditions)
     said = run("systemctl", "show", UNIT, "--property", _PROPERTIES) or ""
     return unit(said, pid, conditions)
 
 
-def unit(said: str, pid: int | None, conditions: tuple[str, ...]) -> Service:
+def unit(said: str, pid: int | None, conditions: tuple[tuple[str, str], ...]) -> Service:
     """Read the answer of ``systemctl show``."""
     words = dict(line.partition("=")[::2] for line in said.splitlines())
     restarts = words.get("NRestarts", "")

@@ -186,6 +186,8 @@ def test_profiles_models_and_telemetry():
     holds(part_checks.models(bad), "bad", "m: digest")
     holds(part_checks.telemetry(bad), "bad", "ORT_DISABLE_TELEMETRY=1")
     holds(part_checks.models(facts.Probe()), "bad", "there is none")
+    long = part_checks.profiles(facts.Probe(broken_profiles=("x: key missing; " * 50,)))
+    assert len(long.text) <= 160
     other = facts.Probe(bundles=("m@1",), runtime="1.32.0", locked="1.28.0")
     holds(part_checks.models(other), "doubt", "1.32.0 is not the locked 1.28.0")
 
@@ -280,5 +282,5 @@ def test_confinement():
 
 
 def test_conditions_of_the_service_are_repeated():
-    (found,) = part_checks.conditions(facts.Service(pid=7, conditions=("source an1 is blind",)))
-    holds(found, "doubt", "an1 is blind", "edge-daemon status")
+    (found,) = part_checks.conditions(facts.Service(pid=7, conditions=(("an1 is blind", "Look."),)))
+    holds(found, "doubt", "an1 is blind", "Look.")

@@ -270,9 +270,11 @@ def test_the_words_of_systemd():
 
 
 def test_what_the_service_says_of_itself(tmp_path):
-    told = '{"health": {"conditions": [{"severity": "error", "message": "blind"},'
+    told = (
+        '{"health": {"conditions": [{"severity": "error", "message": "blind", "action": "Look."},'
+    )
     told += '{"severity": "notice", "message": "clock"}]}}'
     plant(tmp_path, "status.json", told)
     found = read_parts.service(7, tmp_path / "status.json", root=tmp_path)
-    assert found == facts.Service(pid=7, conditions=("blind",))
+    assert found == facts.Service(pid=7, conditions=(("blind", "Look."),))
     assert read_parts.service(None, tmp_path / "gone", root=tmp_path) == facts.Service()
