@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,7 @@ def status(data_dir: Path, as_json: bool) -> int:
         "notices": [c for c in health["conditions"] if c["severity"] not in _MARKS],
         "ended": health["ended"],
         "sources": _heard_s(told.get("sources", [])),
+        "newest_backup": newest_backup(data_dir),
         "disk_free_bytes": shutil.disk_usage(data_dir).free,
         **stored,
     }
@@ -190,6 +192,7 @@ def _kept(found: Record) -> list[tuple[str, Any]]:
         ("Refused", f"{found['refusals']:,} files"),
         ("Last", _last(found["newest_capture"])),
         ("Database", size(found["database_bytes"])),
+        ("Backup", _backup(found["newest_backup"])),
         *_upkeep(found["upkeep"]),
     ]
 
@@ -212,15 +215,35 @@ def _age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def newest_backup(data_dir: Path) -> Record | None:
+    """Name, size and time of the newest backup in the data folder, or None."""
+    from edge_daemon.clock import format_wall
+    from edge_daemon.store.layout import BACKUPS_NAME
+
+    # Numbered, never dated: the name tells which is the newest.
+    files = sorted((data_dir / BACKUPS_NAME).glob("backup-*.db"))
+    if not files:
+        return None
+    status = files[-1].stat()
+    written = format_wall(datetime.fromtimestamp(status.st_mtime, UTC))
+    return {"name": files[-1].name, "bytes": status.st_size, "written_wall": written}
+
+
+def _backup(newest: Record | None) -> str:
+    if newest is None:
+        return "none yet"
+    return f"{wording.local_time(newest['written_wall'])}, {newest['name']}"
+
+
 def _upkeep(jobs: Record) -> list[tuple[str, str]]:
-    """Say when the data was last backed up and checked, and how large the archive is."""
+    """Say when the data was last checked, and how large the archive is."""
 
     def when(*names: str) -> str:
         done = [jobs[name]["done"] for name in names if jobs.get(name, {}).get("done")]
         newest = max(done, key=lambda stamp: stamp["wall"], default=None)
         return "not yet" if newest is None else wording.local_time(newest["wall"])
 
-    rows = [("Backup", when("backup")), ("Checked", when("quick_check", "integrity_check"))]
+    rows = [("Checked", when("quick_check", "integrity_check"))]
     archive = jobs.get("retention", {}).get("found") or {}
     if archive:
         budget = f" of {size(archive['max_bytes'])}" if archive["max_bytes"] is not None else ""

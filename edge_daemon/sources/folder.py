@@ -40,6 +40,7 @@ State = Literal["starting", "watching", "scanning", "degraded", "paused"]
 _MAX_HINTS: Final = 4096
 _FILES_PER_STEP: Final = 64
 _SHARE_RESCAN_S: Final = 10.0
+_PAUSE_S: Final = 30.0  # until what could not be stored is tried again
 _MIN_STEP_S: Final = 0.02  # a file that changes all the time must not become a busy loop
 
 
@@ -190,7 +191,7 @@ class FolderSource:
             except RootLostError as error:
                 self._degrade(error, now)
             except Retryable as error:
-                self._paused_until = now + self._rescan_s
+                self._paused_until = now + min(self._rescan_s, _PAUSE_S)
                 self._next_scan = self._paused_until
                 self._set_state("paused", error)
         now = self.progressed_at = self._clock.monotonic()

@@ -108,16 +108,14 @@ def copy_database(
         if found is not None:
             raise DamagedError(
                 f"{database}: its copy does not pass the check: {found}",
-                action="restart the service: it sets a damaged database aside and restores a"
-                " backup",
+                action=layout.MEND,
             )
         partial.replace(target)
     except sqlite3.Error as error:
         if is_corrupt(error):
             raise DamagedError(
                 f"{database}: it cannot be copied: {error}",
-                action="restart the service: it sets a damaged database aside and restores a"
-                " backup",
+                action=layout.MEND,
             ) from error
         raise wrap(error, target) from error
     except OSError as error:
@@ -173,9 +171,7 @@ def copy_pages(
     with target.open("r+b") as file:
         # Both versions of the format: 1 says that no log belongs to it, so that the copy can be
         # read as it is, from a medium that cannot be written too.
-        file.seek(18)
-        file.write(b"\x01\x01")
-        file.flush()
+        os.pwrite(file.fileno(), b"\x01\x01", 18)
         os.fsync(file.fileno())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, Engine, create_engine, event, pool
 
 from edge_daemon.errors import EdgeError, Retryable
+from edge_daemon.store import layout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +92,9 @@ def wrap(error: sqlite3.Error, database: Path) -> EdgeError:
         itself was refused (a constraint), which no repetition will change.
     """
     words = _WAIT.get(primary_code(error) or 0)
+    action = "free disk space or check the disk; the operation is tried again"
+    if is_corrupt(error):
+        action = layout.MEND
     if words is None:
         return EdgeError(
             f"{database}: the database refused the operation: {error}",
@@ -98,5 +102,5 @@ def wrap(error: sqlite3.Error, database: Path) -> EdgeError:
         )
     return Retryable(
         f"{database}: the database {words} ({error})",
-        action="free disk space or check the disk; the operation is tried again",
+        action=action,
     )

@@ -23,6 +23,12 @@ RESTORING_NAME: Final = "restoring.sqlite3"
 DAMAGED_NAME: Final = "damaged"
 
 
+MEND: Final = (
+    "restart the service, or stop it and run `edge-daemon restore`: a damaged database is set aside"
+    " and the newest good backup restored"
+)
+"""What a person does about a damaged database."""
+
 BACK_KEY: Final = "take_in_again"
 """Key in ``meta`` while what stands in the archive may be missing in the database."""
 

@@ -21,6 +21,7 @@ READ_LIMIT_S: Final = 5.0
 """Longest time one question may take: while it is read, the writer's log cannot shrink."""
 
 _STEPS: Final = 20_000  # of SQLite's virtual machine, some ms
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NO_INDEX: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
 
@@ -64,9 +65,12 @@ def connect(data_dir: Path, *, limit_s: float | None = READ_LIMIT_S) -> sqlite3.
             raise _no_store(data_dir)
         db, found = _open(database)
     except (OSError, sqlite3.Error) as error:
+        damaged = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
         raise Retryable(
             f"{database}: the database cannot be read: {error}",
-            action="check that this user may read the data directory, then try again",
+            action=layout.MEND
+            if damaged
+            else "check that this user may read the data directory, then try again",
         ) from error
     if found == layout.REVISION:
         db.limit_s = limit_s

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from edge_daemon.errors import Retryable
 from edge_daemon.store import layout
 from edge_daemon.store.archive import sync_directory
-from edge_daemon.store.engine import BUSY_TIMEOUT_S, is_corrupt, wrap
+from edge_daemon.store.engine import BUSY_TIMEOUT_S, is_corrupt, primary_code, wrap
 from edge_daemon.store.revision import read_revision
 
 if TYPE_CHECKING:
@@ -130,14 +130,35 @@ def _look(database: Path, *, through: bool) -> str | None:
     if database.stat().st_size == 0:
         return "the database is empty"
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as db:
+        with closing(_open(database)) as db:
             if read_revision(db, database) is None:
                 return "the database holds no tables"
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0] if through else "ok"
     except sqlite3.Error as error:
         if is_corrupt(error):
             return str(error)
         raise wrap(error, database) from error
-    return check(database, "quick_check") if through else None
+    return None if found == "ok" else str(found)
+
+
+def _open(database: Path) -> sqlite3.Connection:
+    """Open for reading, so that what may be damaged stays as it is.
+
+    Only a database that a power cut left with a journal to roll back, as when it was just being
+    set to write-ahead logging, must be opened for writing to be read at all.
+    """
+    db = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+    try:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        db.close()
+        if primary_code(error) != sqlite3.SQLITE_READONLY:
+            raise
+        db = sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def drop_cached(database: Path) -> None:
