@@ -164,6 +164,22 @@ class Sync(Section):
     simulated: bool = Field(
         default=False, description="Send simulated results too; they stay marked as such."
     )
+    raw: Literal["none", "flagged", "all"] = Field(
+        default="flagged",
+        description="Raw captures to send besides results: those that were flagged or set aside "
+        "and control material, all, or none.",
+    )
+    raw_sample_percent: int = Field(
+        default=5, ge=0, le=100, description="With `flagged`, so many of a hundred others too."
+    )
+    raw_kbit_s: int | None = Field(
+        default=None, ge=8, description="Most that raw captures take of the line, kbit/s."
+    )
+    raw_quiet: str | None = Field(
+        default=None,
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        description="Local hours `HH:MM-HH:MM` in which no raw capture is sent.",
+    )
 
 
 class Settings(Section):

@@ -190,7 +190,9 @@ class _Service:
         self._page = (
             WebServer(settings, store, clock, log, config_file) if settings.web.enabled else None
         )
-        self._sync = SyncPart(settings, store, clock, log) if settings.sync.enabled else None
+        self._sync = (
+            SyncPart(settings, store, clock, log, self._tell) if settings.sync.enabled else None
+        )
 
     def _make_sources(self) -> list[AnySource]:
         accept, refuse = self._pipeline.accept, self._pipeline.refuse
@@ -330,6 +332,10 @@ class _Service:
             "web": self._page.describe() if self._page is not None else None,
             "sync": self._sync.describe() if self._sync is not None else None,
         }
+
+    def _tell(self) -> dict[str, Any]:
+        """Say how the box is, for the central server; no name of a patient is in it."""
+        return {"version": __version__, "health": self._health.describe()}
 
     def _describe_source(self, source: AnySource) -> dict[str, Any]:
         name = source.spec.name

@@ -6,6 +6,7 @@ the database. `part` runs it in the service.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from contextlib import closing
@@ -20,6 +21,7 @@ from edge_daemon.sync import protocol
 from edge_daemon.sync.identity import renew
 from edge_daemon.sync.policy import PATIENCE, Patience, TroubleError, judge
 from edge_daemon.sync.protocol import Item, ProtocolError
+from edge_daemon.sync.raw import RawSender, Rule
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from edge_daemon.sync.identity import Identity
 
 IDLE_S: Final = 5.0
+RESULTS_ONLY: Final = Rule(which="none")
 
 Row = dict[str, Any]
 
@@ -51,8 +54,8 @@ class SyncClient:
         Who this box is.
     connect_server
         Makes the connection for an identity; called again when that was renewed.
-    simulated
-        Whether simulated items are sent.
+    rule
+        Which raw captures are sent, and whether anything simulated is.
     stopping
         Set from another thread to end after the request in hand.
     rng
@@ -72,7 +75,7 @@ class SyncClient:
         *,
         identity: Identity,
         connect_server: Callable[[Identity], Server],
-        simulated: bool = False,
+        rule: Rule = RESULTS_ONLY,
         stopping: threading.Event | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -83,7 +86,8 @@ class SyncClient:
         self._identity = identity
         self._connect_server = connect_server
         self._server = connect_server(identity)
-        self._simulated = simulated
+        self._raw = RawSender(store, data_dir, rule, pause=self._rest)
+        self._simulated = rule.simulated
         self._rng = rng or random.Random()  # noqa: S311 - when to try again, no secret
         self._stopping = stopping or threading.Event()
         self._summary: dict[str, Any] = {}
@@ -128,6 +132,7 @@ class SyncClient:
                 try:
                     if wait_s <= 0.0:
                         self._send_all(db)
+                        self._send_raw(db)
                 finally:
                     self._summary = outbox.summary(db, simulated=self._simulated)
         except TroubleError as trouble:
@@ -148,6 +153,26 @@ class SyncClient:
             if not batch:
                 return
             unanswered |= self._exchange(batch)
+
+    def _send_raw(self, db: sqlite3.Connection) -> None:
+        """Send raw captures while no result waits."""
+        while not self._stopping.is_set():
+            if not self._raw.send_next(db, self._server, self._clock.stamp()):
+                return
+            self.progressed_at = self._clock.monotonic()
+            self._send_all(db)
+
+    def _rest(self, seconds: float) -> None:
+        """Let time pass, unless the service stops."""
+        self._stopping.wait(seconds)
+        self.progressed_at = self._clock.monotonic()
+
+    def tell(self, health: str) -> None:
+        """Tell the server how the box is, JSON; losable."""
+        headers = {"Content-Type": "application/json"}
+        if not self._patience.code:
+            with contextlib.suppress(TroubleError):
+                self._server.call("POST", "/v1/health", headers=headers, body=health.encode())
 
     def _fitting(self, rows: Sequence[Row]) -> list[tuple[Row, bytes]]:
         """Take rows, as lines, up to the size of a batch; set aside what was damaged here."""

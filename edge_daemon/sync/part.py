@@ -17,6 +17,7 @@ from edge_daemon.log import Event
 from edge_daemon.sync.identity import load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge_daemon.clock import Clock
@@ -30,6 +31,7 @@ REQUEST: Final = "run/sync-request.json"
 
 _RETRY_S: Final = 60.0
 _STOP_S: Final = 5.0
+_HEALTH_S: Final = 900.0
 _SILENT_H: Final = 24.0
 
 
@@ -46,6 +48,8 @@ class SyncPart:
         Intervals and stamps.
     log
         Told when sending begins to fail and when it works again.
+    health
+        How the box is, for the server.
 
     Attributes
     ----------
@@ -53,8 +57,17 @@ class SyncPart:
         Monotonic time of the last turn, for the watchdog.
     """
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock, log: EventLog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        log: EventLog,
+        health: Callable[[], dict[str, Any]],
+    ) -> None:
         self._settings = settings
+        self._health = health
+        self._told_at = float("-inf")
         self._data_dir = settings.box.data_dir
         self._store = store
         self._clock = clock
@@ -126,6 +139,7 @@ class SyncPart:
         # Costs a box that is never enrolled nothing.
         from edge_daemon.sync.client import SyncClient  # noqa: PLC0415
         from edge_daemon.sync.http import Server  # noqa: PLC0415
+        from edge_daemon.sync.raw import Rule  # noqa: PLC0415
 
         sync = self._settings.sync
         client = SyncClient(
@@ -136,7 +150,9 @@ class SyncPart:
             connect_server=lambda who: Server(
                 who.server, fleet=who.fleet, certificate=who.certificate, proxy=sync.proxy
             ),
-            simulated=sync.simulated,
+            rule=Rule(
+                sync.raw, sync.raw_sample_percent, sync.simulated, sync.raw_kbit_s, sync.raw_quiet
+            ),
             stopping=self._stopping,
         )
         with contextlib.closing(client):
@@ -156,6 +172,9 @@ class SyncPart:
             self._log.forget("sync")
             self._log.emit(Event.SYNC_WORKING, server=known["server"])
         self._known = known
+        if self._clock.monotonic() - self._told_at > _HEALTH_S:
+            self._told_at = self._clock.monotonic()
+            client.tell(json.dumps({**self._health(), "sync": known}))
         self._wake.wait(wait_s)
 
     def _obey(self, client: SyncClient) -> None:

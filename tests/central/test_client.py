@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 from contextlib import closing
+from datetime import datetime
 
 import pytest
 from sqlalchemy import text
@@ -15,6 +16,7 @@ from edge_daemon.records import (
     CELL_CLASSES,
     Classified,
     Decoded,
+    Flag,
     Measurement,
     RawCapture,
     SampleInfo,
@@ -25,6 +27,7 @@ from edge_daemon.sync import identity
 from edge_daemon.sync.client import SyncClient
 from edge_daemon.sync.http import Server
 from edge_daemon.sync.policy import CAP_S, HOLD_S, PATIENCE, Patience
+from edge_daemon.sync.raw import PART, Rule
 
 PORTAL = b"<html>Welcome to the clinic's guest network</html>"
 
@@ -67,9 +70,9 @@ class Box:
         )
         return self.client
 
-    def analyse(self, count=1, *, simulated=False):
+    def analyse(self, count=1, *, simulated=False, filling=b"", flags=()):
         for number in itertools.islice(self._numbers, count):
-            data = b"capture %d" % number
+            data = b"capture %d" % number + filling
             capture = RawCapture("an", "src", "x.fcs", hashlib.sha256(data).hexdigest(), data)
             taken = self.store.accept(capture)
             sample = SampleInfo(sample_id=f"S{number}", species="dog", simulated=simulated)
@@ -78,7 +81,7 @@ class Box:
             counts = dict.fromkeys(CELL_CLASSES, 1)
             self.store.record_decoded(taken.capture_id, decoded)
             self.store.record_run(
-                taken.capture_id, decoded, Classified("m@1", "b" * 64, counts, (rbc,), ())
+                taken.capture_id, decoded, Classified("m@1", "b" * 64, counts, (rbc,), flags)
             )
 
     def rows(self, what="seq, state"):
@@ -192,7 +195,7 @@ def test_simulated_results_stay_unless_the_box_is_told_to_send_them(box, running
     box.analyse(1, simulated=True)
     box.client.step()
     assert stored(running) == []
-    box.start(simulated=True).step()
+    box.start(rule=Rule("none", simulated=True)).step()
     assert len(stored(running)) == 1
 
 
@@ -410,3 +413,101 @@ def test_describe_is_json(box):
     box.analyse()
     box.client.step()
     assert json.loads(json.dumps(box.client.describe()))["held"] is False
+
+
+LOOK = Flag("clumps", "review", "clumps", "look")
+
+
+def raw_files(running):
+    return sorted(p.stem for p in (running.folder / "raw").rglob("*.raw"))
+
+
+def shas(box):
+    with closing(queries.connect(box.data_dir)) as db:
+        return [r[0] for r in db.execute("SELECT sha256 FROM captures ORDER BY id")]
+
+
+def test_flagged_captures_are_sent_in_parts_and_arrive_whole(box, running):
+    box.analyse(2)
+    box.analyse(1, filling=bytes(range(256)) * 3000, flags=(LOOK,))
+    box.analyse(1, simulated=True, flags=(LOOK,))
+    box.start(rule=Rule("flagged", sample_percent=0)).step()
+    assert raw_files(running) == [shas(box)[2]]
+    held = (running.folder / "raw").rglob("*.raw")
+    assert hashlib.sha256(next(held).read_bytes()).hexdigest() == shas(box)[2]
+    box.start(rule=Rule("all")).step()
+    assert raw_files(running) == [shas(box)[2]]  # each capture is looked at once
+    box.analyse(1)
+    box.client.step()
+    assert raw_files(running) == sorted([shas(box)[2], shas(box)[4]])
+
+
+def test_a_raw_capture_that_broke_off_goes_on_where_it_was(box, running, line):
+    box.analyse(1, filling=b"x" * (3 * PART))
+    parts = itertools.count()
+    sent = []
+
+    def plan(scope):
+        if scope["method"] != "PUT":
+            return None
+        sent.append(dict(scope["headers"])[b"content-range"].decode().split("-")[0])
+        return "lost" if next(parts) == 1 else None
+
+    line(plan)
+    box.start(rule=Rule("all")).step()
+    assert raw_files(running) == []
+    assert box.patience().code == "unreachable"
+    box.clock.now += CAP_S
+    box.client.step()
+    # The second part had arrived, though its answer was lost: it is not sent again.
+    assert sent == [f"bytes {n * PART}" for n in range(4)]
+    assert raw_files(running) == shas(box)
+
+
+def test_results_go_before_raw_captures_and_quiet_hours_hold_these_back(box, running):
+    box.analyse(3)
+    always = Rule("all", quiet="00:00-23:59")
+    box.clock.wall = "2026-11-28T04:00:00.000000Z"
+    box.start(rule=always).step()
+    assert len(stored(running)) == 3
+    assert raw_files(running) == []
+
+
+@pytest.mark.parametrize(
+    ("quiet", "time", "rests"),
+    [
+        ("08:00-19:00", "08:00", True),
+        ("08:00-19:00", "19:00", False),
+        ("22:00-06:00", "23:30", True),
+        ("22:00-06:00", "05:59", True),
+        ("22:00-06:00", "12:00", False),
+        (None, "12:00", False),
+    ],
+)
+def test_quiet_hours_may_pass_midnight(quiet, time, rests):
+    assert Rule(quiet=quiet).rests(datetime.fromisoformat(f"2026-11-28T{time}")) is rests
+
+
+def test_a_limited_line_is_given_time_between_parts(box, running):
+    box.analyse(1, filling=b"x" * (2 * PART))
+    pauses = []
+    client = box.start(rule=Rule("all", kbit_s=1000))
+    client._raw._pause = pauses.append
+    client.step()
+    assert raw_files(running) == shas(box)
+    assert pauses == [pytest.approx(PART * 8 / 1e6)] * 2
+
+
+def test_the_choice_by_chance_is_the_same_every_time_and_about_as_often_as_said():
+    rule = Rule("flagged", sample_percent=20)
+    digests = [hashlib.sha256(b"%d" % n).hexdigest() for n in range(2000)]
+    chosen = [d for d in digests if rule.wants(d, flagged=False, simulated=False)]
+    assert chosen == [d for d in digests if rule.wants(d, flagged=False, simulated=False)]
+    assert 300 < len(chosen) < 500
+
+
+def test_the_server_keeps_the_newest_word_of_a_box(box, running):
+    box.client.tell('{"state": "ok"}')
+    box.client.tell('{"state": "degraded"}')
+    with running.store._engine.connect() as db:
+        assert list(db.execute(text("SELECT body FROM health"))) == [('{"state": "degraded"}',)]

@@ -79,7 +79,8 @@ def test_the_commented_file_shows_every_key_with_its_default(load):
     assert shown | {"source.connect"} == set(all_keys())
     everything["workers"].pop("count")
     assert {everything["web"].pop(key)[:5] for key in ("tls_cert", "tls_key")} == {"/etc/"}
-    assert everything["sync"].pop("proxy").startswith("http://proxy.")
+    examples = {key: everything["sync"].pop(key) for key in ("proxy", "raw_kbit_s", "raw_quiet")}
+    assert Settings.model_validate({"source": [sources[0]], "sync": examples})
     folder, serial, tcp = sources
     assert Settings.model_validate({**everything, "source": [folder]}) == load(text)
     made = Settings.model_validate({**everything, "source": [serial, tcp]})
