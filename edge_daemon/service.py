@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from edge_daemon.sources.framing.base import Trouble
 
 _BEAT_S: Final = 10.0
-_STALL_S: Final = 60.0
+# With the unit's WatchdogSec of 60 s, a loop that hangs is ended within 90 s.
+_STALL_S: Final = 25.0
 _UPKEEP_STALL_S: Final = 600.0
 _GRACE_S: Final = 8.0
 _REQUEST_S: Final = 240.0  # a request to a server that answers slowly, and the wait before it
@@ -202,6 +203,7 @@ class _Service:
                 refuse=refuse,
                 complete=self._registry.is_whole,
                 on_state=self._source_changed,
+                taken=self._store.taken,
             ),
             LineHandlers(
                 accept=accept,
@@ -312,11 +314,8 @@ class _Service:
             Loop("upkeep", self._upkeep.progressed_at, _UPKEEP_STALL_S, vital=False),
         ]
         for source in self._sources:
-            allowance, vital = _STALL_S, True
-            if isinstance(source, FolderSource):
-                allowance += source.spec.rescan_s
-                vital = not source.spec.poll
-            loops.append(Loop(source.spec.name, source.progressed_at, allowance, vital=vital))
+            vital = not (isinstance(source, FolderSource) and source.spec.poll)
+            loops.append(Loop(source.spec.name, source.progressed_at, _STALL_S, vital=vital))
         if self._sync is not None:
             loops.append(Loop("sync", self._sync.progressed_at, _REQUEST_S))
         return loops

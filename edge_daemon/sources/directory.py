@@ -58,6 +58,13 @@ def observation(status: os.stat_result) -> Observation:
 class Root:
     """An open folder. Use as a context manager.
 
+    Attributes
+    ----------
+    identity
+        Device and inode.
+    mounted
+        Whether it is the root of a file system of its own, as a share or a stick is.
+
     Raises
     ------
     RootLostError
@@ -72,6 +79,7 @@ class Root:
             raise _lost(path, error) from error
         self._path = path
         self.identity = (status.st_dev, status.st_ino)
+        self.mounted = _is_other_disk(self._fd, status)
 
     def __enter__(self) -> Self:
         return self
@@ -168,6 +176,13 @@ class Root:
             raise
         finally:
             os.close(fd)
+
+
+def _is_other_disk(fd: int, status: os.stat_result) -> bool:
+    try:
+        return os.stat("..", dir_fd=fd).st_dev != status.st_dev
+    except OSError:  # what lies above may be closed to this user
+        return False
 
 
 def check_regular(name: str, status: os.stat_result) -> None:

@@ -30,7 +30,7 @@ from edge_daemon.sources.watch import Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from edge_daemon.clock import Clock
@@ -40,7 +40,8 @@ State = Literal["starting", "watching", "scanning", "degraded", "paused"]
 _MAX_HINTS: Final = 4096
 _FILES_PER_STEP: Final = 64
 _SHARE_RESCAN_S: Final = 10.0
-_PAUSE_S: Final = 30.0  # until what could not be stored is tried again
+_RETRY_S: Final = 10.0  # a full disk or a lost folder is looked at again after so long
+_TURN_S: Final = 10.0  # longest wait of one turn, for the watchdog
 _MIN_STEP_S: Final = 0.02  # a file that changes all the time must not become a busy loop
 
 
@@ -84,12 +85,16 @@ class Handlers:
         Says of a settled file's bytes whether the format finds them whole.
     on_state
         Told the source, its new state and the reason's class name whenever the state changes.
+    taken
+        Names and sizes of what the source handed over before: after a start, files that are new
+        come before those that are only read to make sure.
     """
 
     accept: Callable[[RawCapture], object]
     refuse: Callable[[str, str, Quarantine, RawCapture | None], object]
     complete: Callable[[bytes], bool]
     on_state: Callable[[str, State, str], object]
+    taken: Callable[[str], Collection[tuple[str, int]]] = lambda _: ()
 
 
 class FolderSource:
@@ -127,6 +132,8 @@ class FolderSource:
         self._grouping = Grouping(spec.parts)
         self._watch = Watch(spec.path, self.hint, recursive=spec.recursive)
         self._root: tuple[int, int] | None = None
+        self._mounted = False
+        self._asks_what_was_taken = True
         self._finished: set[int] = set()
         self._next_scan = self._paused_until = float("-inf")
         self._hints: dict[str, None] = {}
@@ -168,7 +175,7 @@ class FolderSource:
             while not self._stop.is_set():
                 self._wake.clear()
                 delay = self.step()
-                self._wake.wait(max(delay, _MIN_STEP_S))
+                self._wake.wait(min(max(delay, _MIN_STEP_S), _TURN_S))
         except BaseException as error:
             self.failure = error
             if not isinstance(error, EdgeError):
@@ -191,7 +198,7 @@ class FolderSource:
             except RootLostError as error:
                 self._degrade(error, now)
             except Retryable as error:
-                self._paused_until = now + min(self._rescan_s, _PAUSE_S)
+                self._paused_until = now + min(self._rescan_s, _RETRY_S)
                 self._next_scan = self._paused_until
                 self._set_state("paused", error)
         now = self.progressed_at = self._clock.monotonic()
@@ -202,6 +209,13 @@ class FolderSource:
 
     def _arrive(self, root: Root, now: float) -> None:
         """Notice that the folder is there, and whether it is still the same one."""
+        if self._mounted and not root.mounted:
+            # The empty folder below a share that went away is no place where results arrive.
+            raise RootLostError(
+                f"{self.spec.path}: the disk or share that was mounted there is gone",
+                action="mount it again; if the folder itself is meant now, restart the service",
+            )
+        self._mounted = root.mounted
         if root.identity != self._root:
             # Another folder, or one mounted over it: inode numbers there mean other files.
             self._finished.clear()
@@ -217,7 +231,7 @@ class FolderSource:
     def _degrade(self, error: RootLostError, now: float) -> None:
         self._watch.stop()
         self._tracker.retain(())
-        self._next_scan = now + min(self._rescan_s, _SHARE_RESCAN_S)
+        self._next_scan = now + min(self._rescan_s, _RETRY_S)
         self._set_state("degraded", error)
 
     def _set_state(self, state: State, error: EdgeError | None = None) -> None:
@@ -268,11 +282,27 @@ class FolderSource:
         self._finished = finished
         self._tracker.retain(present)
         self._next_scan = now + self._rescan_s
-        for entry in sorted(fresh, key=lambda entry: (entry.modified_ns, entry.name)):
-            self._consider(root, entry, now)
+        for entry in self._in_order(fresh):
+            # What waits unchanged is dealt with when it is due, a few at a time.
+            if not self._tracker.holds(entry.key, entry.seen):
+                self._consider(root, entry, now)
+
+    def _in_order(self, fresh: list[Entry]) -> list[Entry]:
+        """Oldest first; after a start, what was handed over by an earlier process at the end."""
+        taken: Collection[tuple[str, int]] = ()
+        if self._asks_what_was_taken:
+            taken = self._handlers.taken(self.spec.name)
+            self._asks_what_was_taken = False
+
+        def order(entry: Entry) -> tuple[bool, int, str]:
+            known = (label(entry.name), entry.seen.size) in taken
+            return known, entry.modified_ns, entry.name
+
+        return sorted(fresh, key=order)
 
     def _consider(self, root: Root, entry: Entry, now: float) -> None:
         """Decide about one entry; deal with it if it is ready, refused or stalled."""
+        self.progressed_at = self._clock.monotonic()
         if entry.keys <= self._finished:
             return
         reader = _Reader(root, entry, self)

@@ -9,7 +9,7 @@ file has stood incomplete for `stall_s`.
 from __future__ import annotations
 
 import enum
-import itertools
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,10 +122,20 @@ class Tracker:
         for name in [name for name in self._entries if name not in present]:
             del self._entries[name]
 
+    def holds(self, name: str, seen: Observation) -> bool:
+        """Whether a file is waited for in just this state, so that `due` will bring it up."""
+        entry = self._entries.get(name)
+        return entry is not None and entry.seen == seen
+
     def due(self, now: float, limit: int) -> tuple[str, ...]:
-        """Return at most `limit` files whose verdict may have changed by time alone."""
-        due = (name for name, entry in self._entries.items() if self._due(entry, now) <= 0)
-        return tuple(itertools.islice(due, limit))
+        """Return at most `limit` files whose verdict may have changed by time alone.
+
+        The latest first, so that a new file does not wait behind thousands that lay there at the
+        start; of one look in its order.
+        """
+        due = ((name, entry) for name, entry in self._entries.items() if self._due(entry, now) <= 0)
+        latest = heapq.nlargest(limit, due, key=lambda item: item[1].changed_at)
+        return tuple(name for name, _ in latest)
 
     def due_in(self, now: float) -> float | None:
         """Seconds until some file's verdict may change by time alone; None if none is tracked."""

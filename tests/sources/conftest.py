@@ -64,12 +64,15 @@ class Bench:
         self.states: list[tuple[str, str]] = []
         self.whole: Callable[[bytes], bool] = lambda data: True
         self.trouble: Exception | None = None
+        self.taken: set[tuple[str, int]] = set()
         self.on_read: Callable[[], None] = lambda: None
         self._sources: list[FolderSource] = []
 
     def source(self, **changes: object) -> FolderSource:
         self.spec = replace(self.spec, **changes)
-        handlers = Handlers(self._accept, self._refuse, self._complete, self._state)
+        handlers = Handlers(
+            self._accept, self._refuse, self._complete, self._state, lambda _: self.taken
+        )
         clock = self.clock if self.spec.poll else SystemClock()
         source = FolderSource(self.spec, handlers, clock)
         self._sources.append(source)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -246,6 +248,65 @@ def test_a_folder_that_is_a_file_is_degraded(bench):
     assert bench.states == [("degraded", "RootLostError")]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_the_empty_folder_below_a_share_that_went_away_is_no_place_for_results(bench):
+    mount = ["mount", "-t", "tmpfs", "none", str(bench.folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounts are not allowed here")
+    source = bench.source()
+    try:
+        bench.pass_time(source, 30.0)
+    finally:
+        subprocess.run(["umount", str(bench.folder)], check=True)
+    (bench.folder / "a.fcs").write_bytes(b"a")
+    bench.pass_time(source, 30.0)
+    assert (source.state, bench.names()) == ("degraded", [])
+    assert "was mounted there is gone" in source.reason
+    subprocess.run(mount, check=True)
+    try:
+        (bench.folder / "b.fcs").write_bytes(b"b")
+        bench.pass_time(source, 30.0)
+    finally:
+        subprocess.run(["umount", str(bench.folder)], check=True)
+    assert bench.names() == ["b.fcs"]
+    bench.pass_time(bench.source(), 30.0)  # a service that starts on the folder as it is
+    assert bench.names() == ["b.fcs", "a.fcs"]
+
+
+def test_a_new_file_does_not_wait_behind_those_that_lay_there_at_the_start(bench):
+    for index in range(300):
+        (bench.folder / f"{index:03}.fcs").write_bytes(b"%d" % index)
+        os.utime(bench.folder / f"{index:03}.fcs", (1000 + index, 1000 + index))
+    bench.taken = {(f"{index:03}.fcs", len(str(index))) for index in range(295)}
+    source = bench.source()
+    source.step()
+    (bench.folder / "new.fcs").write_bytes(b"new")
+    bench.clock.now += 1.0
+    source.hint("new.fcs")
+    source.step()
+    bench.clock.now += 2.5
+    source.step()
+    assert len(bench.accepted) == 64
+    assert bench.names()[:7] == ["new.fcs", *(f"{n}.fcs" for n in range(295, 300)), "000.fcs"]
+    bench.pass_time(source, 60.0)
+    assert sorted(bench.names()) == sorted([*(f"{n:03}.fcs" for n in range(300)), "new.fcs"])
+
+
+def test_a_turn_that_takes_long_shows_that_it_moves(bench):
+    source = bench.source(settle_s=0.0)
+    for index in range(3):
+        (bench.folder / f"{index}.fcs").write_bytes(b"%d" % index)
+    seen = []
+
+    def slow() -> None:
+        seen.append(source.progressed_at)
+        bench.clock.now += 20.0
+
+    bench.on_read = slow
+    bench.pass_time(source, 100.0)
+    assert [later - former for former, later in itertools.pairwise(seen)] == [20.0, 20.0]
+
+
 def test_intake_pauses_and_resumes_by_itself(bench):
     source = bench.source()
     bench.trouble = Retryable("disk full")
@@ -254,7 +315,7 @@ def test_intake_pauses_and_resumes_by_itself(bench):
     bench.pass_time(source, 100.0)
     assert (source.state, bench.accepted) == ("paused", [])
     bench.trouble = None
-    bench.pass_time(source, 30.0)
+    bench.pass_time(source, 13.0)
     assert sorted(bench.names()) == [f"{index}.fcs" for index in range(5)]
     assert source.state == "scanning"
 
