@@ -23,6 +23,7 @@ from edge_daemon.sandbox import missing
 from edge_daemon.sources.folder import FolderSource, Handlers
 from edge_daemon.sources.intake import LineHandlers
 from edge_daemon.stopping import StopRequest
+from edge_daemon.store import queries
 from edge_daemon.store.replace import repair
 from edge_daemon.store.retention import Rule
 from edge_daemon.store.writer import Store
@@ -203,7 +204,7 @@ class _Service:
                 refuse=refuse,
                 complete=self._registry.is_whole,
                 on_state=self._source_changed,
-                taken=self._store.taken,
+                taken=self._taken,
             ),
             LineHandlers(
                 accept=accept,
@@ -342,6 +343,10 @@ class _Service:
         if isinstance(source, FolderSource):
             return known | {"kind": "folder", "heard_at": self._pipeline.flow.heard_at(name)}
         return known | source.describe()
+
+    def _taken(self, source: str) -> set[tuple[str, int]]:
+        with contextlib.closing(queries.connect(self._settings.box.data_dir)) as db:
+            return queries.taken(db, source)
 
     def _source_changed(self, name: str, state: str, reason: str) -> None:
         if state == "degraded":

@@ -420,3 +420,13 @@ def _flatten(row: dict[str, Any]) -> dict[str, Any]:
             (f"{item['code']}_{key}", item[key]) for key in ("unit", "low", "high", "method")
         )
     return flat
+
+
+def taken(db: sqlite3.Connection, source: str) -> set[tuple[str, int]]:
+    """Names and sizes of the captures that a source handed in, under every name it used."""
+    query = """
+        SELECT name, size FROM captures WHERE source = :source UNION
+        SELECT s.name, c.size FROM sightings AS s JOIN captures AS c ON c.id = s.capture_id
+        WHERE s.source = :source
+    """
+    return {(row["name"], row["size"]) for row in rows(db, query, {"source": source})}

@@ -37,7 +37,7 @@ from edge_daemon.store.operations import (
 )
 from edge_daemon.store.replace import finish
 from edge_daemon.store.rows import clean, run_row, stamp_row, texts
-from edge_daemon.store.schema import captures, refusals, sightings
+from edge_daemon.store.schema import captures, refusals
 from edge_daemon.store.soundness import leave_mark
 
 if TYPE_CHECKING:
@@ -411,16 +411,6 @@ class Store(Desk):
         """
         path = self._archive.path
         return self.transact(lambda db: waiting(db, after, limit, path))
-
-    def taken(self, source: str) -> set[tuple[str, int]]:
-        """Names and sizes of the captures that a source handed in, under every name it used."""
-        named = select(captures.c.name, captures.c.size).where(captures.c.source == clean(source))
-        again = (
-            select(sightings.c.name, captures.c.size)
-            .join(captures, captures.c.id == sightings.c.capture_id)
-            .where(sightings.c.source == clean(source))
-        )
-        return set(self.transact(lambda db: db.execute(named.union(again)).tuples().all()))
 
     def read_capture(self, capture_id: int) -> RawCapture:
         """Read a capture's bytes from the archive, with their digest checked.
