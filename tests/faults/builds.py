@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 
 from edge_daemon import dispatcher, health, service
-from edge_daemon.sources import folder
+from edge_daemon.sources import folder, tcp
 from edge_daemon.store import committer, engine, layout, migrate, writer
 
 
@@ -72,7 +72,7 @@ def frequent_checkpoints() -> None:
     assert "PRAGMA wal_autocheckpoint=20" in engine._PRAGMAS
 
 
-HANGS = ("writer", "dispatcher", "folder", "health")
+HANGS = ("writer", "dispatcher", "folder", "network", "health")
 """Loops that `hang_...` can stop."""
 
 
@@ -86,6 +86,10 @@ def hang_dispatcher() -> None:
 
 def hang_folder() -> None:
     _hang_in(folder.FolderSource, "_look")
+
+
+def hang_network() -> None:
+    _hang_in(tcp.TcpSource, "_accept")
 
 
 def hang_health() -> None:

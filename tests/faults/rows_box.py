@@ -105,7 +105,8 @@ def hung_loop(trial: Trial) -> Record:
 
     def one(loop: str) -> None:
         try:
-            with trial.box(f"box-{loop}", zygote=zygote) as box:
+            network = {"name": "t1", "kind": "tcp", "listen": "127.0.0.1:0", "framing": "mllp"}
+            with trial.box(f"box-{loop}", zygote=zygote, more=(network,)) as box:
                 silences[loop] = _silence(box, loop, beat, trial)
                 box.kill()
                 box.env, box.build = {}, None
@@ -139,7 +140,7 @@ def _silence(box: Box, loop: str, beat: float, trial: Trial) -> float:
             "NOTIFY_SOCKET": str(box.folder / "notify"),
             "WATCHDOG_USEC": str(int(beat * 1e6)),
             "EDGE_HANG_MARKER": str(marker),
-            "EDGE_HANG_STALL_S": "" if trial.full else "1.0",
+            "EDGE_HANG_STALL_S": "" if trial.full else "2.0",
         }
         box.build = f"hang_{loop}"
         box.start()

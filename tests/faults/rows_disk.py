@@ -26,7 +26,7 @@ def failing_sync(trial: Trial) -> Record:
     """A sync reports EIO and does nothing; later the power is cut. No answer may rest on it."""
     record = trial.record("failing-sync")
     injected = 0
-    for number in range(trial.size(4, 60)):
+    for number in range(trial.size(3, 24)):
         name = f"box{number}"
         with ext4(trial.folder / name) as disk, trial.box(name, data=disk.point / "data") as box:
             fault = trial.rng.choice(SYNCS)
@@ -46,7 +46,7 @@ def failing_write(trial: Trial) -> Record:
     """Writes, syncs and renames report ENOSPC, EIO or EROFS, once or a few times."""
     record = trial.record("failing-write")
     injected = 0
-    for number in range(trial.size(len(WRITES), 90)):
+    for number in range(trial.size(len(WRITES), 36)):
         with trial.box(f"box{number}") as box:
             fault = WRITES[number % len(WRITES)]
             when = trial.rng.randint(2, 40 if fault.startswith("pwrite64") else 8)
@@ -82,7 +82,7 @@ def disk_full(trial: Trial) -> Record:
     """Less free space than intake needs, and none at all; then it is freed."""
     record = trial.record("disk-full")
     source = {} if trial.full else FAST
-    for number, keep_free in enumerate((150, 0) * trial.size(1, 3)):
+    for number, keep_free in enumerate((150, 0) * trial.size(1, 2)):
         name = f"box{number}"
         limits = {"min_free_mb": 200 if keep_free else 1}
         with (

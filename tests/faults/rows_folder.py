@@ -26,7 +26,7 @@ def unfinished_files(trial: Trial) -> Record:
     early = 0
     with trial.box(source={**FAST, "stall_s": 3.0}) as box:
         box.start()
-        for _ in range(trial.size(3, 40)):
+        for _ in range(trial.size(3, 20)):
             growing, given_up = (capture(next(trial.numbers)) for _ in range(2))
             cut = trial.rng.randrange(1, len(growing) - 1)
             steps = sorted(trial.rng.sample(range(1, len(growing)), 4))
@@ -59,7 +59,7 @@ def duplicates(trial: Trial) -> Record:
     elsewhere.mkdir(parents=True)
     with trial.box() as box:
         box.start()
-        for number in range(trial.size(3, 60)):
+        for number in range(trial.size(3, 30)):
             key = box.feed(capture(next(trial.numbers)))
             file = box.export / box.fed[key]
             box.until(lambda key=key: box.has_result(key), 60.0, "it has a result")
@@ -76,7 +76,7 @@ def duplicates(trial: Trial) -> Record:
                 box.restart()
             box.until(lambda key=key: box.ask(_SIGHTED, key)[0][0] >= 4, 60.0, "it is sighted")
             record.trials += 6
-        if trial.size(3, 60) > 1:
+        if trial.size(3, 30) > 1:
             box.fed[digest(capture(0))] = "the one written over others"
         box.conclude(record, trial.numbers)
         rows, distinct = box.ask("SELECT count(*), count(DISTINCT sha256) FROM captures")[0]

@@ -6,7 +6,7 @@ import threading
 import time
 
 from edge_daemon.simulator.analyzer import Analyzer
-from edge_daemon.simulator.faults import FAULTS
+from edge_daemon.simulator.faults import FAULTS, Fault
 from edge_daemon.simulator.transports import LineDownError, PtyLine
 from edge_daemon.simulator.wire import PACKET_FRAMING
 from tests.faults.bench import Box, Record, Trial, wait
@@ -23,48 +23,23 @@ _FRAMING = {
 def serial_faults(trial: Trial) -> Record:
     """Eight analyzers at once, each with its own fault before, in and after its messages."""
     record = trial.record("serial-faults")
-    messages = trial.size(2, 25)
     trial.folder.mkdir(parents=True, exist_ok=True)
     lines = {fault: PtyLine(trial.folder / f"port-{fault}") for fault in FAULTS}
     more = tuple(
         {"name": name(fault), "kind": "serial", "port": str(line.path), **_FRAMING}
         for fault, line in lines.items()
     )
-    sent: dict[str, str] = {}
-    failed: list[str] = []
     with trial.box(more=more) as box:
         box.start()
-
-        def speak(fault: str, contents: list[bytes]) -> None:
-            analyzer = Analyzer(
-                lines[fault],
-                "packet",
-                seed=trial.seed,
-                patience_s=5.0,
-                pause=lambda seconds: time.sleep(seconds / _FASTER),
-            )
-            try:
-                for content in contents:
-                    if analyzer.send(content, fault):
-                        sent[digest(content)] = fault
-                    else:
-                        failed.append(f"a message was never acknowledged ({fault})")
-            except LineDownError as error:
-                failed.append(f"{fault}: {error}")
-
         threads = [
-            threading.Thread(
-                target=speak, args=(fault, [capture(next(trial.numbers)) for _ in range(messages)])
-            )
-            for fault in FAULTS
+            threading.Thread(target=_speak, args=(trial, box, record, fault, line))
+            for fault, line in lines.items()
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        record.problems += failed
-        record.trials = len(sent)
-        box.fed.update(sent)
+        record.trials = len(box.fed)
         record.recovered(_replug(box, lines["unplug"]))
         box.conclude(record, trial.numbers)
         record.problems += _false_results(box)
@@ -72,6 +47,26 @@ def serial_faults(trial: Trial) -> Record:
             line.close()
     record.measure = f"{', '.join(FAULTS)}; no result that was not sent"
     return record
+
+
+def _speak(trial: Trial, box: Box, record: Record, fault: Fault, line: PtyLine) -> None:
+    """Be one analyzer: send messages, each with the fault, until each is acknowledged."""
+    analyzer = Analyzer(
+        line,
+        "packet",
+        seed=trial.seed,
+        patience_s=5.0,
+        pause=lambda seconds: time.sleep(seconds / _FASTER),
+    )
+    try:
+        for _ in range(trial.size(2, 25)):
+            content = capture(next(trial.numbers))
+            if analyzer.send(content, fault):
+                box.fed[digest(content)] = fault
+            else:
+                record.problems.append(f"a message was never acknowledged ({fault})")
+    except LineDownError as error:
+        record.problems.append(f"{fault}: {error}")
 
 
 def name(fault: str) -> str:
