@@ -8,16 +8,14 @@ graphs' inputs and outputs, and the golden vectors on this very processor are al
 from __future__ import annotations
 
 import hashlib
-import io
 import tomllib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import ValidationError
 
+from edge_daemon.arrays import ArraysError, read_arrays
 from edge_daemon.classify.manifest import (
     BUNDLE_FILES,
     STAGE1_CLASSES,
@@ -44,6 +42,8 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "manifest.toml"
 MAX_MANIFEST_BYTES: Final = 256 * 1024
+MAX_GOLDEN_BYTES: Final = 16 * 2**20
+_SHOWN: Final = 20  # problems in a message; a file with more of them is no manifest
 POSTERIOR_TOLERANCE: Final = 1e-5
 """The heads are float: allowed absolute difference between processor families."""
 
@@ -65,7 +65,7 @@ class BundleError(EdgeError):
     """
 
     def __init__(self, file: Path, expected: str, found: str, *, action: str = _REINSTALL) -> None:
-        super().__init__(f"{file}: expected {expected}, found {found}", action=action)
+        super().__init__(f"{file}: expected {expected[:600]}, found {found[:1200]}", action=action)
         self.file = str(file)
         self.expected = expected
         self.found = found
@@ -157,10 +157,13 @@ def _parse_manifest(file: Path, raw: bytes) -> Manifest:
     try:
         return Manifest.model_validate(table)
     except ValidationError as error:
-        problems = "; ".join(
+        found = [
             f"{'.'.join(str(key) for key in item['loc']) or 'manifest'}: {item['msg']}"
             for item in error.errors(include_url=False)
-        )
+        ]
+        problems = "; ".join(problem[:300] for problem in found[:_SHOWN])
+        if len(found) > _SHOWN:
+            problems += f"; and {len(found) - _SHOWN} more"
         raise BundleError(file, "a manifest of schema 1", problems) from error
 
 
@@ -211,9 +214,8 @@ def _read_golden(file: Path, data: bytes) -> Mapping[str, NDArray[np.float32]]:
         f"{stage}_{output}" for stage in ("stage1", "stage2") for output in (LATENT, POSTERIOR)
     }
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(data, MAX_GOLDEN_BYTES)
+    except ArraysError as error:
         raise BundleError(file, "a readable npz archive", str(error)) from error
     if set(arrays) != names or any(a.dtype != np.float32 for a in arrays.values()):
         found = {name: str(array.dtype) for name, array in sorted(arrays.items())}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-import zlib
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from edge_daemon.arrays import ArraysError, read_arrays
 from edge_daemon.decode.schema import CALIBRATED
 from edge_daemon.records import OpticalCalibration
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[np.float64]]
 
 MAX_TABLE_BYTES: Final = 4 * 2**20
+MAX_ARRAY_BYTES: Final = 16 * 2**20
 MAX_AXIS: Final = 500
 """Longest axis of a table; the shipped ones have about a hundred values."""
 
@@ -32,10 +31,6 @@ _AXES: Final = {
 }
 PHYSICS: Final = "physics"
 """Array of the table's file that states what it was computed for (`Calibration.physics`)."""
-_UNREADABLE: Final = (
-    ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What numpy and zipfile raise for bytes that are no archive, torn, encrypted or of objects."""
 
 
 class TableError(Exception):
@@ -102,20 +97,13 @@ def _verified(settings: Calibration, folder: Path) -> bytes:
 
 
 def _load(data: bytes) -> Arrays:
+    wanted = {PHYSICS, *_AXES, *(axis for axes in _AXES.values() for axis in axes)}
     try:
-        return _arrays(data)
-    except _UNREADABLE as error:
+        found = read_arrays(data, MAX_ARRAY_BYTES)
+    except ArraysError as error:
         raise TableError(f"the table is not a file of named arrays (npz): {error}") from error
-
-
-def _arrays(data: bytes) -> Arrays:
-    wanted = sorted({PHYSICS, *_AXES, *(axis for axes in _AXES.values() for axis in axes)})
-    archive = np.load(io.BytesIO(data), allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise TableError("the table is one array, expected a file of named arrays (npz)")
-    with archive:
-        found = {name: np.asarray(archive[name]) for name in wanted if name in archive.files}
-    return {name: values.astype(np.float64) for name, values in found.items()}
+    with np.errstate(invalid="ignore"):  # what is no number is refused below
+        return {n: values.astype(np.float64) for n, values in found.items() if n in wanted}
 
 
 def _check_table(arrays: Arrays, name: str, axes: tuple[str, str]) -> None:
