@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 DATA_DIR_VARIABLE: Final = "EDGE_DAEMON_DATA"
+_SHOWN: Final = 40  # mistakes; a file with more of them is no configuration
 SYSTEM_DATA_DIR: Final = Path("/var/lib/edge-daemon")
 
 
@@ -220,14 +221,17 @@ class Problem:
 
     def __str__(self) -> str:
         shown = "" if self.value is None else f" = {repr(self.value)[:80]}"
-        return f"{self.key or 'file'}{shown}: {self.message}"
+        return f"{(self.key or 'file')[:120]}{shown}: {self.message[:600]}"
 
 
 class ConfigError(Fatal):
     """The configuration cannot be used; `problems` lists every mistake found."""
 
     def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
-        lines = "\n".join(f"  {problem}" for problem in problems)
+        shown = [f"  {problem}" for problem in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            shown.append(f"  and {len(problems) - _SHOWN} more")
+        lines = "\n".join(shown)
         super().__init__(
             f"{path}: {len(problems)} problem(s) in the configuration\n{lines}",
             action="correct the file and run `edge-daemon config check`",

@@ -44,7 +44,10 @@ class StageSession:
         options.log_severity_level = 4
         try:
             self._session = ort.InferenceSession(
-                model, sess_options=options, providers=["CPUExecutionProvider"]
+                model,
+                sess_options=options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # a second try would be the same, and is told to stdout
             )
         except Exception as error:  # the binding's errors share no narrower base class
             raise ModelError(

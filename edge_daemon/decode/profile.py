@@ -56,6 +56,7 @@ SECTIONS: dict[str, Any] = {
     "calibration": Calibration,
 }
 _REQUIRED = ("profile", "source", "codec")
+_SHOWN = 40  # problems in a message; a file with more of them is no profile
 _OWN_FAMILIES = ("sim_", "generic_")
 
 
@@ -71,8 +72,9 @@ class ProfileError(EdgeError):
     """
 
     def __init__(self, path: Path, problems: tuple[str, ...]) -> None:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         super().__init__(
-            f"profile {path}: " + "; ".join(problems),
+            f"profile {path}: " + "; ".join(found[:400] for found in problems[:_SHOWN]) + more,
             action="Correct the file; docs/profiles.md describes every key.",
         )
         self.path = str(path)

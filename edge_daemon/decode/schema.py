@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -24,8 +25,9 @@ def _canonical(value: str) -> str:
 
 def _pattern(value: str) -> str:
     try:
-        re.compile(value)
-    except re.error as error:
+        with warnings.catch_warnings(action="error"):  # of what will mean something else
+            re.compile(value)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         raise ValueError(f"expected a regular expression: {error}") from error
     return value
 

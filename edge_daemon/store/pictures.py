@@ -29,6 +29,12 @@ SUFFIX: Final = ".pictures"
 _FORMAT: Final = 1
 _LARGEST: Final = 8 << 20
 _LENGTH: Final = 4
+_MOST_BITS: Final = 63
+_DAMAGED: Final = (
+    zlib.error, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+    StopIteration,
+)  # fmt: skip
+"""What bytes lead to that were not written by `classify.pictures`."""
 
 
 def of_run(db: sqlite3.Connection, run_id: int) -> dict[str, Any] | None:
@@ -115,9 +121,7 @@ def decode(body: bytes) -> dict[str, Any]:
     """
     try:
         return _read(body)
-    except (
-        zlib.error, ValueError, KeyError, TypeError, OverflowError, StopIteration, RecursionError,
-    ) as error:  # fmt: skip
+    except _DAMAGED as error:
         raise EdgeError(
             "pictures cannot be read: their bytes are damaged",
             action="analyse the file again with `edge-daemon process FILE --replay`",
@@ -146,10 +150,12 @@ def _read(body: bytes) -> dict[str, Any]:
 
 
 def _cells(picture: dict[str, Any], numbers: Iterator[int]) -> dict[str, dict[str, list[int]]]:
+    size = picture["x"]["bins"] * (picture["y"]["bins"] if "y" in picture else 1)
     filled = next(numbers)
+    if filled > size * len(picture["classes"]):
+        raise ValueError("more bins than the picture has")
     gaps = [next(numbers) + 1 for _ in range(filled)]
     counts = [next(numbers) + 1 for _ in range(filled)]
-    size = picture["x"]["bins"] * (picture["y"]["bins"] if "y" in picture else 1)
     cells: dict[str, dict[str, list[int]]] = {
         name: {"bins": [], "counts": []} for name in picture["classes"]
     }
@@ -170,6 +176,8 @@ def _varints(data: bytes) -> Iterator[int]:
         value |= (byte & 0x7F) << shift
         if byte & 0x80:
             shift += 7
+            if shift > _MOST_BITS:
+                raise ValueError("a number is too long")
         else:
             yield value
             value = shift = 0

@@ -31,7 +31,8 @@ def _known_options(options: dict[str, bool]) -> dict[str, bool]:
     return options
 
 
-Text = Annotated[str, Field(min_length=1, max_length=200)]
+MAX_TEXT: Final = 200
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 class TableCodec(Codec):

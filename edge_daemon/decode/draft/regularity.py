@@ -115,5 +115,7 @@ def low_bytes_first(data: bytes, begin: int) -> bool:
     Of a number, the high byte varies less.
     """
     content = np.frombuffer(data, np.uint8)[begin:][:_LOOKED_AT]
+    if len(content) < 4:
+        return True
     spread = content[: len(content) // 2 * 2].reshape(-1, 2).astype(np.float32).std(axis=0)
     return bool(spread[1] <= spread[0])

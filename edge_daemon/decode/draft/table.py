@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from edge_daemon.decode.codecs.table_codec import TableCodec
+from edge_daemon.decode.codecs.table_codec import MAX_TEXT, TableCodec
 from edge_daemon.decode.codecs.table_layout import LENIENCIES
 from edge_daemon.decode.draft.channels import suggest, unambiguous
 from edge_daemon.decode.draft.render import CELL_QUESTIONS, Proposal, ProposedChannel, quote
@@ -102,7 +102,8 @@ def _forms(lines: list[str]) -> Iterator[tuple[int, dict[str, object]]]:
                 for j, name in enumerate(names)
                 if not all(number(value) for value in {r[j] for r in below} - {""} or {"?"})
             ]
-            if len(text) < len(names):
+            nameable = all(0 < len(name) <= MAX_TEXT for name in text)
+            if len(text) < len(names) and nameable:
                 yield len(names) - len(text), _settings(delimiter, decimal, row, text)
             break
 
