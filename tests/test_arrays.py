@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
@@ -43,6 +43,7 @@ kinds = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     values=nps.arrays(kinds, nps.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)),
     compressed=st.booleans(),

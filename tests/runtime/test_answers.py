@@ -9,7 +9,7 @@ import zlib
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_daemon import answers
@@ -77,6 +77,7 @@ classified = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(step=st.one_of(decoded, st.builds(Reported, text, text, reports), classified))
 def test_every_step_comes_back_as_it_was(step):
     again = read(write_step(step)).step
@@ -84,6 +85,7 @@ def test_every_step_comes_back_as_it_was(step):
     assert type(again) is type(step)
 
 
+@settings(deadline=None)
 @given(
     data=st.binary(max_size=200) | st.text(max_size=200).map(lambda t: t.encode("utf-8", "replace"))
 )
