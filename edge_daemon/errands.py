@@ -69,9 +69,18 @@ def _note(store: Store, given: dict[str, Any]) -> Answer:
     return {"note_id": store.note(given.pop("run_id"), given.pop("text"), **given)}
 
 
+def _send_now(store: Store, given: dict[str, Any]) -> Answer:
+    from edge_daemon.store import sending  # noqa: PLC0415 - only where it is asked for
+
+    again = sending.send_again(store, given["dead_letters"]) if "dead_letters" in given else 0
+    sending.forget(store, given["waiting_time"])
+    return {"send_again": again}
+
+
 _ERRANDS: Final[Mapping[str, Callable[[Store, dict[str, Any]], Answer]]] = {
     "correct": _correct,
     "note": _note,
+    "send_now": _send_now,
 }
 
 

@@ -188,7 +188,7 @@ class _Service:
         self._registry = Registry.load(plan_for(settings).profile_dirs)
         self._health = HealthWatch(settings, self._registry.problems, clock, log, self._disk)
         self._sources = self._make_sources()
-        self._errands = ErrandServer(store, settings.box.data_dir, self._pipeline.wake)
+        self._errands = ErrandServer(store, settings.box.data_dir, self._wake)
         self._page = (
             WebServer(settings, store, clock, log, config_file) if settings.web.enabled else None
         )
@@ -332,6 +332,12 @@ class _Service:
             "web": self._page.describe() if self._page is not None else None,
             "sync": self._sync.describe() if self._sync is not None else None,
         }
+
+    def _wake(self) -> None:
+        """Let every part look at once whether it has something to do."""
+        self._pipeline.wake()
+        if self._sync is not None:
+            self._sync.wake()
 
     def _tell(self) -> dict[str, Any]:
         """Say how the box is, for the central server; no name of a patient is in it."""

@@ -85,16 +85,12 @@ def now(data_dir: Path, as_json: bool) -> int:
 
     Exit code 3 when the server did not take everything.
     """
-    from edge_daemon.sync import part
-
     who = _enrolled(data_dir)
-    _ask(data_dir, {})
+    _send_now(data_dir)
     deadline = time.monotonic() + _WAIT_S
     while True:
-        taken = not (data_dir / part.REQUEST).exists()
         found = _state(data_dir, who)
-        over = taken and (found["code"] or not found["waiting"])
-        if over or time.monotonic() > deadline:
+        if found["code"] or not found["waiting"] or time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
     if as_json:
@@ -122,7 +118,7 @@ def dead_letters(
         found = outbox.dead_letters(db, limit=limit)
     found = [row for row in found if not seqs or row["seq"] in seqs]
     if send_again and found:
-        _ask(data_dir, {"send_again": list(seqs) or None})
+        _send_now(data_dir, dead_letters=list(seqs) or None)
     if as_json:
         output.emit_json(found)
         return
@@ -151,15 +147,16 @@ def _enrolled(data_dir: Path) -> Identity:
     return who
 
 
-def _ask(data_dir: Path, request: dict[str, Any]) -> None:
-    from edge_daemon.sync import part
+def _send_now(data_dir: Path, **more: Any) -> None:
+    from edge_daemon.errands import ask_service
+    from edge_daemon.sync.policy import PATIENCE
 
-    if holder(data_dir) is None:
+    errand = {"errand": "send_now", "waiting_time": PATIENCE, **more}
+    if ask_service(data_dir, errand) is None:
         raise errors.Retryable(
             "the service is not running: only it sends",
             action="Start it with `systemctl start edge-daemon` or `edge-daemon run`.",
         )
-    part.ask(data_dir, request)
 
 
 def _state(data_dir: Path, who: Identity) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from edge_daemon.store.rows import clean
@@ -57,5 +57,14 @@ def remember(store: Store, key: str, text: str) -> None:
     def work(db: Connection) -> None:
         kept = upsert(meta).values(key=key, value=text)
         db.execute(kept.on_conflict_do_update(index_elements=["key"], set_={"value": text}))
+
+    store.transact(work)
+
+
+def forget(store: Store, key: str) -> None:
+    """Forget what was remembered under a key."""
+
+    def work(db: Connection) -> None:
+        db.execute(delete(meta).where(meta.c.key == key))
 
     store.transact(work)

@@ -100,10 +100,6 @@ class SyncClient:
         """Close the connection."""
         self._server.close()
 
-    def hurry(self) -> None:
-        """Let the next turn try, whatever the waiting time."""
-        self._remember(Patience(attempts=self._patience.attempts))
-
     def describe(self) -> dict[str, Any]:
         """Say for the status what waits and what is the matter."""
         return {
@@ -126,9 +122,12 @@ class SyncClient:
         """
         now = self._clock.stamp()
         self.progressed_at = now.monotonic_s
-        wait_s = self._patience.wait_s(now.boot_id, now.monotonic_s)
+        wait_s = 0.0
         try:
             with closing(connect(self._data_dir)) as db:
+                # Read anew each time: a person may have asked to try at once.
+                self._patience = Patience.load(outbox.remembered(db, PATIENCE))
+                wait_s = self._patience.wait_s(now.boot_id, now.monotonic_s)
                 try:
                     if wait_s <= 0.0:
                         self._send_all(db)
@@ -257,7 +256,7 @@ class SyncClient:
             except (TroubleError, Fatal) as error:
                 trouble = TroubleError("hold", trouble.code, error.message)
             else:
-                self._patience = Patience(attempts=self._patience.attempts, code=trouble.code)
+                self._remember(Patience(attempts=self._patience.attempts, code=trouble.code))
                 return
         if trouble.code == "server_not_trusted" and now.state != "synchronised":
             told = f"{trouble.message}; the clock may be wrong, and is waited for"

@@ -18,16 +18,12 @@ from edge_daemon.sync.identity import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from edge_daemon.clock import Clock
     from edge_daemon.config import Settings
     from edge_daemon.log import EventLog
     from edge_daemon.store.writer import Store
     from edge_daemon.sync.client import SyncClient
-
-REQUEST: Final = "run/sync-request.json"
-"""File in which a command asks the running service; it takes it away once it has read it."""
 
 _RETRY_S: Final = 60.0
 _STOP_S: Final = 5.0
@@ -82,6 +78,10 @@ class SyncPart:
     def start(self) -> None:
         """Begin sending."""
         self._thread.start()
+
+    def wake(self) -> None:
+        """Look at once whether something can be sent; callable from any thread."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Finish the request in hand and stop."""
@@ -162,7 +162,6 @@ class SyncPart:
 
     def _turn(self, client: SyncClient) -> None:
         self._wake.clear()
-        self._obey(client)
         wait_s = client.step()
         self.progressed_at = client.progressed_at
         known = client.describe()
@@ -176,42 +175,3 @@ class SyncPart:
             self._told_at = self._clock.monotonic()
             client.tell(json.dumps({**self._health(), "sync": known}))
         self._wake.wait(wait_s)
-
-    def _obey(self, client: SyncClient) -> None:
-        """Do what a command has asked for."""
-        from edge_daemon.store import sending  # noqa: PLC0415 - as above
-
-        told = read_request(self._data_dir)
-        if told is None:
-            return
-        if "send_again" in told:
-            sending.send_again(self._store, told["send_again"])
-        client.hurry()
-        # Last of all: whoever asked takes it as the sign that the question was heard.
-        (self._data_dir / REQUEST).unlink(missing_ok=True)
-
-
-def ask(data_dir: Path, request: dict[str, Any]) -> None:
-    """Ask the running service for something.
-
-    Parameters
-    ----------
-    request
-        Empty: try now. ``send_again``: dead letters that shall wait again, None for all.
-    """
-    path = data_dir / REQUEST
-    partial = path.with_suffix(".new")
-    path.parent.mkdir(exist_ok=True)
-    partial.write_text(json.dumps(request), encoding="utf-8")
-    partial.replace(path)
-
-
-def read_request(data_dir: Path) -> dict[str, Any] | None:
-    """Read what was asked for; None if nothing was."""
-    try:
-        told: dict[str, Any] = json.loads((data_dir / REQUEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return {}
-    return told
