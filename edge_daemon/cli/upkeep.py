@@ -94,13 +94,13 @@ def restore(file: Path | None, data_dir: Path, as_json: bool) -> int:
     with output.progress("Taking in", how) as advance:
         store = Store.open(data_dir, SystemClock(), prepare=prepare, progress=advance)
     with store:
-        waiting = len(store.pending())
+        waiting, written = len(store.pending()), store.put_back
         found = store.recovery
     assert found is not None
     if how == "json":
-        output.emit_json(_report(found, data_dir, aside[0], waiting))
+        output.emit_json(_report(found, data_dir, aside[0], waiting) | {"written": written})
     else:
-        _write(found, aside[0], waiting)
+        _write(found, aside[0], waiting, written)
     doubtful = found.missing or found.unattributed
     return errors.EXIT_WARNINGS if doubtful else errors.EXIT_OK
 
@@ -118,11 +118,12 @@ def _report(found: Recovery, data_dir: Path, aside: Path | None, waiting: int) -
     }
 
 
-def _write(found: Recovery, aside: Path | None, waiting: int) -> None:
+def _write(found: Recovery, aside: Path | None, waiting: int, written: int) -> None:
     output.pairs(
         [
             ("Restored", found.backup or "nothing: there was no good backup"),
             ("Taken in", f"{found.taken:,} captures that it did not hold"),
+            ("Put back", f"{written:,} corrections and notes" if written else ""),
             ("Waiting", f"{waiting:,} captures, analysed when the service runs"),
             ("Set aside", "" if aside is None else str(aside)),
         ]

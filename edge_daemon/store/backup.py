@@ -37,6 +37,8 @@ _FINGERPRINT: Final = """
     SELECT (SELECT coalesce(max(id), 0) FROM captures), (SELECT coalesce(max(id), 0) FROM runs),
         (SELECT coalesce(max(id), 0) FROM reports), (SELECT coalesce(max(id), 0) FROM sightings),
         (SELECT coalesce(sum(times), 0) FROM refusals), (SELECT coalesce(max(seq), 0) FROM outbox),
+        (SELECT coalesce(max(id), 0) FROM corrections),
+        (SELECT coalesce(max(id), 0) FROM run_notes),
         (SELECT count(*) FROM outbox WHERE state = 'waiting'),
         (SELECT count(*) FROM captures WHERE finished = 0),
         (SELECT value FROM meta WHERE key = 'epoch')

@@ -47,7 +47,9 @@ class Desk:
             is not allowed.
         """
         stamp = self._clock.stamp()
-        return self.transact(lambda db: correct(db, run_id, changes, by, reason, stamp))
+        return self.transact(
+            lambda db: correct(db, run_id, changes, by, reason, stamp), settle=True
+        )
 
     def note(
         self,
@@ -81,9 +83,10 @@ class Desk:
         """
         stamp = self._clock.stamp()
         return self.transact(
-            lambda db: add_note(db, run_id, text, by, kind, concerns, verdict, stamp)
+            lambda db: add_note(db, run_id, text, by, kind, concerns, verdict, stamp),
+            settle=True,
         )
 
-    def transact(self, work: Callable[[Connection], T]) -> T:
+    def transact(self, work: Callable[[Connection], T], *, settle: bool = False) -> T:
         """Run an operation on the writer's thread; `writer.Store` does."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Bring database, archive and log of origins together when a store is opened."""
+"""Bring database, archive and the logs beside them together when a store is opened."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from edge_daemon.store.operations import any_deleted
 from edge_daemon.store.origins import Origins
 from edge_daemon.store.reingest import Recovery, bring_back
 from edge_daemon.store.soundness import was_ours
+from edge_daemon.store.written import Written
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
@@ -28,9 +30,10 @@ class Parts:
     """What an open store consists of, what was brought back, and whether raw bytes were deleted."""
 
     archive: Archive
-    origins: Origins
+    logs: tuple[Origins, Written]
     committer: Committer
     recovery: Recovery | None
+    put_back: int
     deletes: bool
 
 
@@ -64,12 +67,19 @@ def open_parts(
     archive = Archive(data_dir / layout.ARCHIVE_NAME)
     try:
         origins = Origins(data_dir / layout.ORIGINS_NAME)
+        written = Written(data_dir / layout.WRITTEN_NAME)
     except OSError as error:
         raise _failed(data_dir, error) from error
+
+    def settle(db: sqlite3.Connection) -> None:
+        origins.catch_up(db)
+        written.catch_up(db)
+
     try:
-        committer = Committer(database, max_group=max_group, settle=origins.catch_up)
+        committer = Committer(database, max_group=max_group, settle=settle)
     except BaseException:
         origins.close()
+        written.close()
         raise
     try:
         recovery = bring_back(
@@ -80,15 +90,17 @@ def open_parts(
             log_missing=log_missing,
             progress=progress,
         )
-        # What a crash kept from the log of origins; every capture where there is none yet.
+        put_back = committer.submit(written.put_back).result()
+        # What a crash kept from the logs; everything where there is none yet.
         deletes = committer.submit(any_deleted, settle=True).result()
     except BaseException as error:
         committer.close()
         origins.close()
+        written.close()
         if isinstance(error, OSError):
             raise _failed(data_dir, error) from error
         raise
-    return Parts(archive, origins, committer, recovery, deletes)
+    return Parts(archive, (origins, written), committer, recovery, put_back, deletes)
 
 
 def _failed(data_dir: Path, error: OSError) -> Retryable:

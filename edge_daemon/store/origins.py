@@ -2,26 +2,22 @@
 
 The archive names a capture's bytes by their digest alone, and a result is only the same result
 when its instrument is the same. So every accepted capture gets a line here too, written after
-its COMMIT and synced before anybody is answered. Hence a line whose capture is not in the
-database proves that the database lost something, and says what.
-
-A line is the CRC-32 of its JSON text, a blank and the text, in the order of the captures' ids.
+its COMMIT and synced before anybody is answered, in the order of the captures' ids. Hence a line
+whose capture is not in the database proves that the database lost something, and says what.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_daemon.store.archive import sync_directory
+from edge_daemon.store.rowlog import RowLog, parse, read_rows
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 _COLUMNS: Final = (
@@ -31,6 +27,7 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM captures WHERE id > ? ORDER BY id"  # noqa: S608
 _TAIL: Final = 1 << 16
+_PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +70,8 @@ class Origins:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._last = 0
-        self._torn = False
-        new = not path.exists()
-        self._open()
-        if new:
-            sync_directory(path.parent)
+        self._log = RowLog(path)
+        self._last = _last_id(path)
 
     def catch_up(self, db: sqlite3.Connection) -> None:
         """Append every capture that has no line yet, and return when that is on the disk.
@@ -88,15 +81,9 @@ class Origins:
         OSError
             It cannot be written; the next call tries the same lines again.
         """
-        with closing(db.execute(_SELECT, (self._last,))) as cursor:
-            while rows := cursor.fetchmany(500):
-                # A line that was cut short by a full disk ends here, and is skipped when read.
-                text = ("\n" if self._torn else "") + "".join(_line(row) for row in rows)
-                self._torn = True
-                _write_all(self._handle, text.encode())
-                os.fdatasync(self._handle)
-                self._torn = False
-                self._last = rows[-1][0]
+        for page in _pages(db, self._last):
+            self._log.append(map(_row, page))
+            self._last = page[-1][0]
 
     def rewrite(self, db: sqlite3.Connection) -> None:
         """Replace the log by one that says what the database says.
@@ -106,31 +93,12 @@ class Origins:
         OSError
             It cannot be written; the old log is then still there.
         """
-        partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file, closing(db.execute(_SELECT, (0,))) as cursor:
-            while rows := cursor.fetchmany(500):
-                file.write("".join(_line(row) for row in rows).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
-        sync_directory(self.path.parent)
-        self.close()
-        self._open()
+        self._log.replace(_row(row) for page in _pages(db, 0) for row in page)
+        self._last = _last_id(self.path)
 
     def close(self) -> None:
         """Close the file; everything in it is on the disk already."""
-        os.close(self._handle)
-
-    def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        self._handle = os.open(self.path, flags, 0o640)
-        try:
-            last = last_origin(self.path)
-            self._last = 0 if last is None else last.id
-            self._torn = not _ends_with_newline(self._handle)
-        except BaseException:
-            self.close()
-            raise
+        self._log.close()
 
 
 def read_origins(path: Path) -> Iterator[Origin]:
@@ -141,14 +109,7 @@ def read_origins(path: Path) -> Iterator[Origin]:
     OSError
         The log is there and cannot be read.
     """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        for line in file:
-            if (found := _parse(line)) is not None:
-                yield found
+    return (Origin(**row) for row in read_rows(path))
 
 
 def last_origin(path: Path) -> Origin | None:
@@ -160,29 +121,20 @@ def last_origin(path: Path) -> Origin | None:
             tail = file.read().splitlines(keepends=True)
     except FileNotFoundError:
         return None
-    whole = (_parse(line) for line in reversed(tail))
-    return next((found for found in whole if found is not None), None)
+    whole = (parse(line) for line in reversed(tail))
+    return next((Origin(**row) for row in whole if row is not None), None)
 
 
-def _line(row: Iterable[Any]) -> str:
-    known = asdict(Origin(*row))
-    text = json.dumps({key: value for key, value in known.items() if value is not None})
-    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+def _last_id(path: Path) -> int:
+    last = last_origin(path)
+    return 0 if last is None else last.id
 
 
-def _parse(line: bytes) -> Origin | None:
-    crc, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(text):
-        return None
-    return Origin(**json.loads(text))
+def _pages(db: sqlite3.Connection, after: int) -> Iterator[list[tuple[Any, ...]]]:
+    with closing(db.execute(_SELECT, (after,))) as cursor:
+        while page := cursor.fetchmany(_PAGE):
+            yield page
 
 
-def _ends_with_newline(handle: int) -> bool:
-    size = os.fstat(handle).st_size
-    return size == 0 or os.pread(handle, 1, size - 1) == b"\n"
-
-
-def _write_all(handle: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(handle, left) :]
+def _row(row: tuple[Any, ...]) -> dict[str, Any]:
+    return asdict(Origin(*row))

@@ -39,6 +39,7 @@ from edge_daemon.store.replace import finish
 from edge_daemon.store.rows import clean, run_row, stamp_row, texts
 from edge_daemon.store.schema import captures, refusals
 from edge_daemon.store.soundness import leave_mark
+from edge_daemon.store.written import take_up_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,8 @@ class Store(Desk):
     ----------
     recovery
         What was lost and brought back when it was opened; None if nothing was.
+    put_back
+        Corrections and notes that the database had lost and that were put back.
     after_crash
         Whether the last one who had the directory ended without closing it.
     deletes
@@ -71,10 +74,11 @@ class Store(Desk):
 
     def __init__(self, lock: DirectoryLock, parts: Parts, clock: Clock) -> None:
         self.recovery = parts.recovery
+        self.put_back = parts.put_back
         self.after_crash = lock.after_crash
         self._lock = lock
         self._archive = parts.archive
-        self._origins = parts.origins
+        self._logs = parts.logs
         self._committer = parts.committer
         self._clock = clock
         self._open = True
@@ -152,7 +156,8 @@ class Store(Desk):
         if self._open:
             self._open = False
             self._committer.close()
-            self._origins.close()
+            for log in self._logs:
+                log.close()
             self._lock.release()
 
     def ping(self) -> None:
@@ -216,7 +221,7 @@ class Store(Desk):
             return Acceptance(added, new=True)
 
         # Also for known bytes: their line may have failed to be written when they first came.
-        acceptance = self._committer.submit(work, settle=True).result()
+        acceptance = self.transact(work, settle=True)
         # Bytes that were there already may have been deleted in between, with their last row.
         if (acceptance.new or restore) and not self._archive.path(capture.sha256).is_file():
             self._archive.put(capture.data, capture.sha256)
@@ -324,6 +329,7 @@ class Store(Desk):
                 )
             run_id = insert_run(db, capture, decoding, row, step, stamp)
             move(db, capture_id, "classified", finished=True)
+            take_up_waiting(db, capture_id)
             return run_id
 
         return self.transact(work)
@@ -433,9 +439,17 @@ class Store(Desk):
             data=self._archive.get(row["sha256"]),
         )
 
-    def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run an operation of another module of the store in the writer; return after COMMIT."""
-        return self._committer.submit(work).result()
+    def transact(self, work: Callable[[Connection], T], *, settle: bool = False) -> T:
+        """Run an operation of another module of the store in the writer; return after COMMIT.
+
+        Parameters
+        ----------
+        work
+            The operation.
+        settle
+            It adds what also gets a line in a log beside the database: that is durable too then.
+        """
+        return self._committer.submit(work, settle=settle).result()
 
 
 def _reason_row(error: Quarantine) -> dict[str, str]:
