@@ -34,3 +34,19 @@ def test_every_part_does_all_of_its_work():
         "packet",
     ):
         assert any(name in part for part in found), name
+
+
+def test_every_page_is_asked_and_small():
+    script = SCRIPT.with_name("page.py")
+    done = subprocess.run(
+        [sys.executable, script, "--runs", "400", "--rounds", "1", "--seconds", "1", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    for row in found["pages"]:
+        assert row["status"] == 200, row
+        assert row["gzip_bytes"] <= 50_000, row
+    assert found["together"]["not_200"] == 0
+    assert found["together"]["captures_written"] > 0

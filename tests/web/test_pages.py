@@ -1,13 +1,17 @@
 """What each page shows, over real sockets."""
 
 import hashlib
+from contextlib import closing
 
 import pytest
 
+from edge_daemon.records import Flag
 from edge_daemon.resources import reference_pictures_dir
-from edge_daemon.store import pictures
+from edge_daemon.store import pictures, queries, searching
+from edge_daemon.store.searching import Wanted
 from edge_daemon.web import plots
 from edge_daemon.web.numbers import Numbers
+from edge_daemon.web.pages import listing
 from edge_daemon.web.render import STATIC
 
 
@@ -238,3 +242,49 @@ def test_histories_are_never_mixed(box, browser):
     assert f'href="/results/{run}"' in shown.text
     assert "check that it is the same animal" in shown.shown
     assert shown.text.count('data-code="HCT" data-at=') == 2
+
+
+def test_a_search_that_looks_through_many_can_go_on(box, browser, monkeypatch):
+    monkeypatch.setattr(listing, "LOOKED_AT", 40)
+    box.add(patient_name="Mia", species="cat", flags=())
+    for _ in range(60):
+        box.add(flags=())
+    page = browser.get("/?q=review")
+    assert "Look further back" in page.shown
+    older = page.text.split('rel="next"')[0].rsplit('href="', 1)[1].split('"')[0]
+    assert "Mia" in browser.get(older.replace("&amp;", "&")).shown
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(),
+        Wanted(text="Bel"),
+        Wanted(species="dog"),
+        Wanted(status="review"),
+        Wanted(flag="clumps"),
+        Wanted(since="2026", until="2027"),
+        Wanted(text="Bel", species="dog", flag="clumps", since="2026"),
+    ],
+)
+def test_no_search_walks_the_whole_table(box, wanted):
+    box.add()
+    asked = []
+    with closing(queries.connect(box.path)) as db:
+        db.set_trace_callback(asked.append)
+        found = searching.find(db, wanted)
+        db.set_trace_callback(None)
+        plan = [row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
+    assert len(found) == 1
+    assert not [line for line in plan if line.startswith("SCAN") and "subquery" not in line], plan
+
+
+def test_flag_codes_are_skipped_through(box):
+    for flag in (Flag(code, "info", "m") for code in ("no_rbc_peak", "clumps", "no_fluorescence")):
+        box.add(flags=(flag,))
+        box.add(flags=(flag,))
+    with closing(queries.connect(box.path)) as db:
+        assert searching.flag_codes(db) == ["clumps", "no_fluorescence", "no_rbc_peak"]
+        steps = "EXPLAIN QUERY PLAN SELECT min(code) AS code FROM flags WHERE code > 'a'"
+        plan = [row["detail"] for row in db.execute(steps)]
+    assert plan == ["SEARCH flags USING COVERING INDEX flags_by_code (code>?)"]

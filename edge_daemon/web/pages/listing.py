@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edge_daemon.web.site import Site
 
 PAGE_SIZE: Final = 40
-LOOKED_AT: Final = 400
+LOOKED_AT: Final = 240
 """Most runs that are put beside the tables for one page."""
 
 SHOWN: Final = ("RBC", "HCT", "RETIC", "PLT")
