@@ -190,7 +190,9 @@ class _Service:
         self._sources = self._make_sources()
         self._errands = ErrandServer(store, settings.box.data_dir, self._wake)
         self._page = (
-            WebServer(settings, store, clock, log, config_file) if settings.web.enabled else None
+            WebServer(settings, store, clock, log, config_file, self._pipeline.wake)
+            if settings.web.enabled
+            else None
         )
         self._sync = (
             SyncPart(settings, store, clock, log, self._tell) if settings.sync.enabled else None

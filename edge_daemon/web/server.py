@@ -50,6 +50,8 @@ class WebServer:
         Told when the page becomes available or cannot be.
     config_file
         Where the settings were read from; programs that the page starts read it too.
+    wake
+        Called after a correction: there may be something to analyse.
 
     Attributes
     ----------
@@ -66,9 +68,11 @@ class WebServer:
         clock: Clock,
         log: EventLog,
         config_file: Path | None = None,
+        wake: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
         self._config_file = config_file
+        self._wake = wake or (lambda: None)
         self._web: Web = settings.web
         self._store = store
         self._clock = clock
@@ -136,6 +140,7 @@ class WebServer:
             log=self._log.emit,
             secure=certificate is not None,
             hosts=_names(self._web.hosts),
+            wake=self._wake,
             config=self._config_file,
             shelf=Shelf(self._settings.reference.extra_dirs),
             stopping=self._stopping,

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from edge_daemon.store.writer import Store
 
 
+def _nothing() -> None:
+    """Wake nobody."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One box's page.
@@ -42,6 +46,8 @@ class Site:
         Writes one event, with its fields.
     secure
         Whether the page is served over TLS.
+    wake
+        Tells the service that there may be something to analyse.
     config
         Configuration file, for programs that the page starts; None for the usual one.
     shelf
@@ -61,6 +67,7 @@ class Site:
     log: Callable[..., None]
     secure: bool = False
     hosts: frozenset[str] = frozenset({"localhost"})
+    wake: Callable[[], None] = _nothing
     config: Path | None = None
     shelf: Shelf = field(default_factory=Shelf)
     stopping: threading.Event = field(default_factory=threading.Event)

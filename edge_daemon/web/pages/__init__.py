@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 def routes() -> list[BaseRoute]:
     """List the routes of every page."""
     from edge_daemon.web.pages import (  # noqa: PLC0415 - pages import the templates' renderer
+        amending,
         device,
         listing,
         live,
@@ -23,5 +24,7 @@ def routes() -> list[BaseRoute]:
         why,
     )
 
-    pages = (listing, result, pictures, live, set_aside, device, settings, signing, why, pdf)
+    pages = (
+        listing, result, pictures, amending, why, pdf, live, set_aside, device, settings, signing,
+    )  # fmt: skip
     return [route for page in pages for route in page.ROUTES]

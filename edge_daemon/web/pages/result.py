@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from edge_daemon.errors import EdgeError
 from edge_daemon.resources import reference_pictures_dir
-from edge_daemon.store import pictures, queries, visits
+from edge_daemon.store import amendments, pictures, queries, visits
 from edge_daemon.web import plots, render, trend, values
 from edge_daemon.web.interpreting import STATUS, asking_list, citations, unmarked
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from edge_daemon.reference.findings import Interpretation
     from edge_daemon.web.numbers import Numbers
 
+FIELD_NAMES: Final = {
+    "patient_name": "Name",
+    "patient_id": "Patient id",
+    "sample_id": "Sample",
+    "species": "Species",
+    "breed": "Breed",
+}
+
 
 def page(request: Request) -> Response:
     """Show one result."""
@@ -31,9 +39,11 @@ def page(request: Request) -> Response:
         run = stored_run(db, run_id)
         visited = visits.of_patient(db, run)
         drawn, no_pictures = drawn_pictures(db, run_id)
+        said = {"corrections": amendments.history(db, run), "notes": amendments.notes(db, run)}
     content = _content(request, run, visited)
     content |= _plots(run, drawn, render.preferences(request).numbers)
-    return render.page(request, "result.html", {**content, "no_pictures": no_pictures})
+    content |= {"no_pictures": no_pictures, "said": said, "field_names": FIELD_NAMES}
+    return render.page(request, "result.html", content)
 
 
 def stored_run(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:
@@ -50,6 +60,12 @@ def stored_run(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:
     return found
 
 
+def newest_of(run: Mapping[str, Any]) -> int:
+    """Id of the newest run of a run's capture: a replay or a correction makes another."""
+    numbers = {run["number"]: run["id"]} | {o["number"]: o["id"] for o in run["other_runs"]}
+    return int(numbers[max(numbers)])
+
+
 def _content(
     request: Request, run: dict[str, Any], visited: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -59,6 +75,8 @@ def _content(
     return {
         "run": run,
         "found": found,
+        "replaced_by": None if newest_of(run) == run["id"] else newest_of(run),
+        "awaited": any(f["code"] == "species_corrected" for f in run["flags"]),
         "status": STATUS[found.headline],
         "asks": asking_list(run, found),
         "rows": values.table(run, found, before, numbers),

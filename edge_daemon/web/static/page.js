@@ -121,6 +121,16 @@
     button.hidden = false;
     button.addEventListener("click", () => window.print());
   }
+  // After a corrected species: show the new analysis as soon as it is there.
+  const awaited = document.querySelector("[data-awaited]");
+  if (awaited) {
+    setInterval(async () => {
+      const answer = await fetch(awaited.dataset.awaited).catch(() => null);
+      if (!answer || !answer.ok) return;
+      const { newest } = await answer.json();
+      if (newest !== Number(awaited.dataset.run)) location.assign(`/results/${newest}#said`);
+    }, 2000);
+  }
   const line = $("heard");
   if (line) live(line);
   keys();

@@ -62,6 +62,41 @@ def test_a_result(visit, clinic, name, look):
     watched.keep(f"result-{name}-{look}")
 
 
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("part", ["amend", "why"])
+def test_what_hangs_on_a_result(visit, clinic, part, look):
+    size, scheme = LOOKS[look]
+    watched = visit(size, scheme)
+    page = watched.go(f"/results/{clinic.runs['cat']}/{part}")
+    assert too_wide(page) == []
+    assert violations(page) == []
+    watched.keep(f"result-{part}-{look}")
+
+
+def test_a_person_corrects_and_notes(visit, clinic):
+    run = clinic.box.add(patient_name="Mitzi", patient_id="P-77", species="cat")
+    watched = visit()
+    page = watched.go(f"/results/{run}")
+    page.get_by_role("link", name="Correct, or add a note").click()
+    page.get_by_label("Patient's name").fill("Moritz")
+    page.get_by_label("Why").fill("wrong tube label")
+    page.get_by_label("Your name or initials").first.fill("Ada")
+    page.get_by_role("button", name="Correct").click()
+    page.wait_for_url("**#said")
+    assert page.locator("h1").inner_text() == "Moritz"
+    assert "Mitzi to Moritz: wrong tube label" in page.locator("#said").inner_text()
+    assert violations(page) == []
+    watched.keep("result-corrected")
+    page.get_by_role("link", name="Correct, or add a note").click()
+    page.get_by_label("a smear that confirms").check()
+    page.get_by_label("About").select_option("platelet")
+    page.get_by_label("Text").fill("clumps at the feathered edge")
+    page.get_by_label("Your name or initials").last.fill("Ada")
+    page.get_by_role("button", name="Add").click()
+    page.wait_for_url("**#said")
+    assert "Smear confirms platelets: clumps" in page.locator("#said").inner_text()
+
+
 def test_names_of_any_script_and_markup_are_text(visit, clinic, hard_names):
     watched = visit()
     for name, run in hard_names(clinic):
