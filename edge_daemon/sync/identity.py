@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.errors import EXIT_NOT_FOUND, Fatal
-from edge_daemon.sync.http import Server
 from edge_daemon.sync.policy import TroubleError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_daemon.sync.http import Answered
+    from edge_daemon.sync.http import Answered, Server
 
 FOLDER: Final = "identity"
 _TOOL_S: Final = 60
@@ -102,6 +101,8 @@ def enrol(
     TroubleError
         The server could not be asked.
     """
+    from edge_daemon.sync.http import Server  # noqa: PLC0415 - a box without a server needs none
+
     folder = data_dir / FOLDER
     if load(data_dir) is not None:
         raise Fatal(
