@@ -15,6 +15,7 @@ import pytest
 from edge_daemon.resources import systemd_dir
 
 UNIT = "edge-daemon.service"
+LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 DATA = "/var/lib/edge-daemon"
 
 
@@ -34,7 +35,9 @@ class Box:
         self._log = (folder / "boot.log").open("wb")
         self._nspawn = subprocess.Popen(
             ["systemd-nspawn", "-q", "-D", str(folder / "root"), "--boot", "--volatile=overlay",
-             "--register=no", "--keep-unit", "--private-network", "--kill-signal=SIGRTMIN+3"],
+             "--register=no", "--keep-unit", "--private-network", "--kill-signal=SIGRTMIN+3",
+             # The container has a filter of its own, of which the unit knows nothing.
+             f"--system-call-filter={LANDLOCK}"],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._leader = 0
@@ -52,13 +55,15 @@ class Box:
                 self._leader = int(pid)
         return bool(self._leader)
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, stdin: bytes = b"") -> str:
         """Run a command inside; return what it wrote on stdout."""
         done = subprocess.run(
             ["nsenter", "-t", str(self._leader), "-a", *command],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        return done.stdout.strip()
+            input=stdin,
+            capture_output=True,
+            check=False,
+        )
+        return done.stdout.decode().strip()
 
     def show(self, name: str) -> str:
         """One property of the unit."""
@@ -83,7 +88,11 @@ class Box:
 
     def drop(self, name: str, data: bytes) -> None:
         """Put a file into the analyzer's export folder."""
-        Path(f"/proc/{self._leader}/root/srv/analyzer/{name}").write_bytes(data)
+        self.write(f"/srv/analyzer/{name}", data)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file inside."""
+        Path(f"/proc/{self._leader}/root{path}").write_bytes(data)
 
     def text(self, path: str) -> str:
         return self.run("cat", path)

@@ -12,6 +12,7 @@ import re
 import pytest
 
 from edge_daemon.config import Workers
+from edge_daemon.resources import profiles_dir, systemd_dir
 from edge_daemon.simulator.cohort import sample
 
 from .conftest import DATA, UNIT, wait
@@ -46,12 +47,16 @@ def test_it_runs_as_nobody_with_nothing(box):
     assert box.run("stat", "-c", "%U %a", DATA) == "edge-daemon 750"
 
 
-def test_its_exposure_is_at_most_two(box):
+def exposure(box) -> float:
     said = box.run("systemd-analyze", "security", UNIT, "--no-pager")
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
     assert found, said
     print(f"exposure {found[1]}")  # noqa: T201 - a figure of the campaign
-    assert float(found[1]) <= 2.0
+    return float(found[1])
+
+
+def test_its_exposure_is_at_most_two(box):
+    assert exposure(box) <= 2.0
 
 
 def test_its_workers_limit_themselves_under_the_filter(box):
@@ -87,9 +92,9 @@ def test_it_stops_cleanly_and_leaves_nothing_running(box):
 
 
 def test_doctor_finds_nothing_wrong_with_the_unit(box):
-    said = json.loads(box.edge("doctor", "--json", "--data-dir", DATA))
-    found = {check["name"]: check for check in said["checks"]}
-    print(json.dumps([c for c in said["checks"] if c["verdict"] != "ok"], indent=1))  # noqa: T201 - a figure of the campaign
+    found = lines_of_doctor(box)
+    doubts = [check for check in found.values() if check["verdict"] != "ok"]
+    print(json.dumps(doubts, indent=1))  # noqa: T201 - a figure of the campaign
     for name in ("configuration", "data folder", "models", "service", "source analyzer-1"):
         assert found[name]["verdict"] == "ok", found[name]
 
@@ -99,3 +104,57 @@ def test_the_journal_holds_our_events_and_no_refused_call(box):
     assert '"event": "service_ready"' in said
     assert "Operation not permitted" not in said
     assert "Traceback" not in said
+    assert "workers_unconfined" not in said
+
+
+LINE = """
+[[source]]
+name = "lis"
+kind = "tcp"
+framing = "mllp"
+listen = "127.0.0.1:5100"
+"""
+ASK = """
+import socket, sys, urllib.request
+message = sys.stdin.buffer.read()
+with socket.create_connection(("127.0.0.1", 5100), 60) as line:
+    line.sendall(bytes([11]) + message + bytes([28, 13]))
+    answer = line.recv(4096)
+page = urllib.request.urlopen("http://127.0.0.1:8470/", timeout=60)
+print(b"MSA|AA" in answer, page.status)
+"""
+
+
+def lines_of_doctor(box):
+    said = json.loads(box.edge("doctor", "--json", "--data-dir", DATA))
+    return {check["name"]: check for check in said["checks"]}
+
+
+def test_drop_ins_open_lines_and_page_and_no_more(box):
+    """Without them the unit has no network; doctor says so and names the cure."""
+    folder, config = "/run/systemd/system/edge-daemon.service.d", "/etc/edge-daemon/config.toml"
+    former = box.text(config)
+    box.write(config, f"{former}\n{LINE}".encode())
+    try:
+        box.run("systemctl", "restart", UNIT)
+        found = lines_of_doctor(box)["source lis"]
+        assert found["verdict"] == "bad"
+        assert "lines.conf" in found["fix"]
+        box.run("mkdir", "-p", folder)
+        for name in ("lines.conf", "web.conf"):
+            drop_in = systemd_dir() / "edge-daemon.service.d" / name
+            box.write(f"{folder}/{name}", drop_in.read_bytes())
+        box.run("systemctl", "daemon-reload")
+        box.run("systemctl", "restart", UNIT)
+        wait(lambda: "web_serving" in box.run("journalctl", "-u", UNIT, "-o", "cat"))
+        message = next((profiles_dir() / "mindray_bc_vet").glob("*.hl7")).read_bytes()
+        python = "/opt/edge-daemon/bin/python"
+        assert box.run(python, "-c", ASK, stdin=message) == "True 200"
+        assert lines_of_doctor(box)["source lis"]["verdict"] == "ok"
+        assert exposure(box) <= 2.0
+    finally:
+        box.write(config, former.encode())
+        box.run("rm", "-rf", folder)
+        box.run("systemctl", "daemon-reload")
+        box.run("systemctl", "restart", UNIT)
+    assert not box.run("systemctl", "show", UNIT, "--value", "-p", "DropInPaths")
