@@ -128,7 +128,10 @@ class SyncPart:
             except Exception as error:  # noqa: BLE001 - intake goes on, whatever sync does
                 self._reason = f"{type(error).__name__}: {error}"
             self.progressed_at = self._clock.monotonic()
-            self._log.on_change("sync", self._reason, Event.SYNC_ENDED, error_type="sync")
+            if self._reason:
+                self._log.on_change("sync", self._reason, Event.SYNC_ENDED, error_type="sync")
+            else:
+                self._log.forget("sync")
             self._wake.wait(_RETRY_S)
 
     def _work(self) -> None:
