@@ -77,10 +77,24 @@ def _send_now(store: Store, given: dict[str, Any]) -> Answer:
     return {"send_again": again}
 
 
+def _add_lot(store: Store, given: dict[str, Any]) -> Answer:
+    from edge_daemon.store.lots import Lot, LotTarget  # noqa: PLC0415 - SQLAlchemy: not for asking
+
+    by = given.pop("by")
+    given["targets"] = {code: LotTarget(**target) for code, target in given["targets"].items()}
+    return {"lot_id": store.add_lot(Lot(**given), by=by)}
+
+
+def _mark(store: Store, given: dict[str, Any]) -> Answer:
+    return {"mark_id": store.mark(given.pop("run_id"), given.pop("kind"), **given)}
+
+
 _ERRANDS: Final[Mapping[str, Callable[[Store, dict[str, Any]], Answer]]] = {
     "correct": _correct,
     "note": _note,
     "send_now": _send_now,
+    "add_lot": _add_lot,
+    "mark": _mark,
 }
 
 

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.store.controls import no_patients
 from edge_daemon.store.merging import merge
 from edge_daemon.store.reader import rows
 from edge_daemon.store.reports import match_runs
@@ -152,16 +153,20 @@ class Comparisons:
     def _runs(self, *, count: bool = False) -> list[dict[str, Any]]:
         clauses, values = self._clauses("r.created_wall")
         query = (
-            "SELECT r.id, r.status, r.species, r.simulated, r.patient_id, r.sample_key,"  # noqa: S608
-            " r.n_pure_rbc + r.n_reticulocyte + r.n_clumped_rbc AS n_red, r.n_platelet,"
-            " r.duration_s, c.instrument FROM runs AS r JOIN captures AS c ON c.id = r.capture_id"
+            "SELECT r.id, r.capture_id, r.status, r.species, r.simulated, r.patient_id,"  # noqa: S608
+            " r.sample_key, r.n_pure_rbc + r.n_reticulocyte + r.n_clumped_rbc AS n_red,"
+            " r.n_platelet, r.duration_s, c.instrument FROM runs AS r"
+            " JOIN captures AS c ON c.id = r.capture_id"
             " WHERE NOT EXISTS (SELECT 1 FROM runs AS later"
             " WHERE later.capture_id = r.capture_id AND later.number > r.number)"
             f"{clauses} ORDER BY r.capture_id"
         )
-        found = rows(self._db, query, values)
+        every = rows(self._db, query, values)
+        controls = no_patients(self._db)
+        found = [row for row in every if row["capture_id"] not in controls]
         usable = [row for row in found if row["status"] != "invalid"]
         if count:
+            self.left_out.control_runs += len(every) - len(found)
             self.left_out.failed_runs += len(found) - len(usable)
         return usable
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_daemon.store.corrections import add_note, correct
+from edge_daemon.store.lots import add_lot, mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 
     from edge_daemon.clock import Clock
     from edge_daemon.store.corrections import Corrected, NoteKind, Verdict
+    from edge_daemon.store.lots import Lot, MarkKind
 
 T = TypeVar("T")
 
 
 class Desk:
-    """Corrections and notes; every method returns after COMMIT."""
+    """Corrections, notes and control material; every method returns after COMMIT."""
 
     _clock: Clock
 
@@ -86,6 +88,38 @@ class Desk:
             lambda db: add_note(db, run_id, text, by, kind, concerns, verdict, stamp),
             settle=True,
         )
+
+    def add_lot(self, lot: Lot, *, by: str) -> int:
+        """Add a level of a lot of control material, and return its number.
+
+        The same lot and level again takes the place of the former, which is kept.
+
+        Raises
+        ------
+        EdgeError
+            Something is missing or cannot be.
+        """
+        stamp = self._clock.stamp()
+        return self.transact(lambda db: add_lot(db, lot, by, stamp))
+
+    def mark(
+        self,
+        run_id: int,
+        kind: MarkKind,
+        *,
+        by: str,
+        lot: str | None = None,
+        level: str | None = None,
+    ) -> int:
+        """Say what the capture of a run is: a control, a blank, a run of a check, or a patient.
+
+        Raises
+        ------
+        EdgeError
+            There is no such run or lot.
+        """
+        stamp = self._clock.stamp()
+        return self.transact(lambda db: mark(db, run_id, kind, lot, level, by, stamp))
 
     def transact(self, work: Callable[[Connection], T], *, settle: bool = False) -> T:
         """Run an operation on the writer's thread; `writer.Store` does."""

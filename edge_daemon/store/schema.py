@@ -270,7 +270,43 @@ run_notes = Table(
 )
 """What people noted about a run; a smear confirms or refutes what it concerns."""
 
-for _kept in (corrections, run_notes):
+lots = Table(
+    "lots",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("lot", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("material", Text, nullable=False),
+    Column("instrument", Text),
+    Column("pattern", Text),
+    Column("expires", Text),
+    Column("targets", Text, nullable=False),
+    Column("made_by", Text, nullable=False),
+    *_stamp("made"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+"""Control material: of a lot and level the newest row counts; `targets` is JSON."""
+
+control_marks = Table(
+    "control_marks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _capture(index=True),
+    Column("kind", Text, nullable=False),
+    Column("lot", Text),
+    Column("level", Text),
+    Column("made_by", Text, nullable=False),
+    *_stamp("made"),
+    CheckConstraint("kind IN ('control', 'blank', 'check', 'patient')"),
+    CheckConstraint("(kind = 'control') = (lot IS NOT NULL)"),
+    CheckConstraint("(kind = 'control') = (level IS NOT NULL)"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+"""What a person says a capture is; the newest row of a capture counts."""
+
+for _kept in (corrections, run_notes, lots, control_marks):
     event.listen(
         _kept,
         "after_create",

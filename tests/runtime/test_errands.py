@@ -134,6 +134,18 @@ def test_another_species_while_the_service_runs(service, cohort, wait_until, spa
     assert service.process.poll() is None
 
 
+def test_lots_and_marks_are_errands_too(desk):
+    data, _, done = desk
+    lot = {"lot": "1", "level": "normal", "material": "Vet", "targets": {"RBC": {"mean": 7.0}}}
+    with pytest.raises(EdgeError, match="wrong fields"):
+        ask_service(data, {"errand": "add_lot", "by": "Ann", **lot})
+    lot["targets"] = {"RBC": {"mean": 7.0, "sd": 0.2}}
+    assert ask_service(data, {"errand": "add_lot", "by": "Ann", **lot}) == {"lot_id": 1}
+    with pytest.raises(EdgeError, match="there is no run 1"):
+        ask_service(data, {"errand": "mark", "run_id": 1, "kind": "blank", "by": "Ann"})
+    assert len(done) == 1
+
+
 def test_both_ways_do_the_same(tmp_path):
     with Store.open(tmp_path, SystemClock()) as store, pytest.raises(EdgeError, match="no run 1"):
         run_errand(store, {"errand": "note", "run_id": 1, "text": "x", "by": "A"})
