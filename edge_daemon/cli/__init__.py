@@ -20,6 +20,7 @@ SECTIONS = {
         "explain": Entry("explain:explain", "Say which signals made the calls of a run."),
         "correct": Entry("desk:correct", "Correct whose a result is."),
         "note": Entry("desk:note", "Note something about a result."),
+        "qc": Entry("qc:qc", "Control material, charts, carry-over and blank checks."),
         "intervals": Entry("intervals:intervals", "Show reference intervals and rules."),
         "quarantine": Entry("results:quarantine", "List what could not be used, and why."),
     },

@@ -49,7 +49,7 @@ def correct(
     changes = {field: value or None for field, value in wanted.items() if value is not None}
     if not changes:
         raise click.UsageError("Say what is right: --species, --patient-id, --sample, …")
-    run = _find(data_dir, key)
+    run = find_run(data_dir, key)
     errand = {
         "errand": "correct",
         "run_id": run["id"],
@@ -70,7 +70,8 @@ def correct(
     output.say(f"Look at it with `edge-daemon show run:{shown}`.")
 
 
-def _find(data_dir: Path, key: str) -> Record:
+def find_run(data_dir: Path, key: str) -> Record:
+    """Return a run by its KEY; exit code 4 when there is none."""
     from edge_daemon.store import queries
 
     with contextlib.closing(queries.connect(data_dir)) as db:
@@ -136,7 +137,7 @@ def note(
     """
     if confirms and refutes:
         raise click.UsageError("--confirms and --refutes exclude each other: write two notes.")
-    run = _find(data_dir, key)
+    run = find_run(data_dir, key)
     seen = confirms or refutes
     errand = {
         "errand": "note",
@@ -147,14 +148,15 @@ def note(
         "concerns": seen,
         "verdict": ("confirms" if confirms else "refutes") if seen else None,
     }
-    done = _noted(data_dir, errand)
+    done = do_errand(data_dir, errand)
     if as_json:
         output.emit_json(done)
     else:
         output.say(f"Noted. `edge-daemon show run:{run['id']}` shows it.")
 
 
-def _noted(data_dir: Path, errand: Mapping[str, Any]) -> Record:
+def do_errand(data_dir: Path, errand: Mapping[str, Any]) -> Record:
+    """Ask the running service to write, or write where none runs."""
     from edge_daemon.errands import ask_service, run_errand
 
     if (done := ask_service(data_dir, errand)) is not None:
