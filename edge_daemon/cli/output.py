@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import unicodedata
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ DECIMALS: Final = wording.DECIMALS
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """What spreadsheets take for the start of a formula, full-width forms included."""
+_INNER_FORMULA: Final = r"([;\"][;\", ]*)(?=[=+\-@＝＋－＠])"
 _MAX_COLUMN: Final = 60
 _WIDE: Final = 110
 _LONG_WORD: Final = 30
@@ -108,13 +110,18 @@ def cell_text(value: object) -> str:
 
 
 def csv_cell(value: object) -> str | float:
-    """One CSV cell; text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    """One CSV cell; text that a spreadsheet would run as a formula gets a leading apostrophe.
+
+    Also what begins behind a semicolon or a quotation mark: there another country's spreadsheet
+    begins a new cell.
+    """
     if value is None:
         return ""
     if isinstance(value, int | float):
         return value
     text = str(value)
-    return f"'{printable(text)}" if text.startswith(_FORMULA) else printable(text)
+    safe = re.sub(_INNER_FORMULA, r"\1'", printable(text))
+    return f"'{safe}" if text.startswith(_FORMULA) else safe
 
 
 def number(code: str, value: float | None) -> str:
@@ -181,9 +188,19 @@ def simulated_mark(record: Record) -> str:
 
 
 def dumps(value: object, *, indent: int | None = None) -> str:
-    """Write JSON that any reader takes: no NaN, and ASCII where the stream is not UTF-8."""
+    """Write JSON that any reader takes: no NaN, and ASCII where the stream is not UTF-8.
+
+    What is not printable is escaped: JSON itself asks that of the first 32 characters only.
+    """
     utf8 = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
-    return json.dumps(_finite(value), indent=indent, ensure_ascii=not utf8, allow_nan=False)
+    text = json.dumps(_finite(value), indent=indent, ensure_ascii=not utf8, allow_nan=False)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
 def _finite(value: object) -> object:
