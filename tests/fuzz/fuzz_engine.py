@@ -37,7 +37,7 @@ INPUT_CPU_S: Final = 5.0
 MEMORY: Final = 256 << 20
 """Bytes that decoding an input of at most 256 KiB may allocate."""
 _POOL: Final = 400
-_MESSAGE: Final = 4000
+_MESSAGE: Final = 20_000  # characters; what a listing of forty mistakes may take
 
 
 class InputTimeoutError(BaseException):
