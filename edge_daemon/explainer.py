@@ -7,20 +7,16 @@ service's. One is computed at a time, at low priority; the last ones are kept.
 from __future__ import annotations
 
 import collections
-import json
-import shutil
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_daemon.errors import EXIT_OK, EXIT_WARNINGS, EdgeError, Retryable
+from edge_daemon import own_command
+from edge_daemon.errors import Retryable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _KEPT: Final = 16
-_SIGN: Final = "edge-daemon: "
 
 
 class Explainer:
@@ -46,12 +42,9 @@ class Explainer:
         timeout_s: float = 60.0,
         wait_s: float = 10.0,
     ) -> None:
-        self._command = [sys.executable, "-m", "edge_daemon.cli", "explain", "--json"]
-        self._command += ["--data-dir", str(data_dir)]
+        self._arguments = ["explain", "--json", "--data-dir", str(data_dir)]
         if config_file is not None:
-            self._command += ["--config", str(config_file)]
-        if (nice := shutil.which("nice")) is not None:
-            self._command = [nice, "-n", "10", *self._command]
+            self._arguments += ["--config", str(config_file)]
         self._timeout_s = timeout_s
         self._wait_s = wait_s
         self._busy = threading.Lock()
@@ -95,27 +88,8 @@ class Explainer:
             self._busy.release()
 
     def _compute(self, run_id: int) -> dict[str, Any]:
-        try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter and code
-                [*self._command, f"run:{run_id}"],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=self._timeout_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Retryable(
-                f"the explanation of run {run_id} took more than {self._timeout_s:g} s",
-                action="try again when the box has less to do",
-            ) from error
-        if done.returncode in (EXIT_OK, EXIT_WARNINGS):
-            found: dict[str, Any] = json.loads(done.stdout)
-            return found
-        message, _, action = done.stderr.strip().rpartition("\n→ ")
-        message = (message or done.stderr).strip().rpartition(_SIGN)[2]
-        raise EdgeError(
-            message or f"run {run_id} cannot be explained",
-            action=action or "run `edge-daemon explain` on the box and report what it says",
+        return own_command.ask(
+            [*self._arguments, f"run:{run_id}"],
+            timeout_s=self._timeout_s,
+            what=f"the explanation of run {run_id}",
         )

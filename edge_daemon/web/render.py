@@ -26,6 +26,7 @@ STATIC: Final = HERE / "static"
 
 NAVIGATION: Final = (
     ("/", "Results"),
+    ("/quality", "Quality"),
     ("/set-aside", "Set aside"),
     ("/device", "Device"),
     ("/settings", "Settings"),

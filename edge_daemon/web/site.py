@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_daemon.explainer import Explainer
+from edge_daemon.follower import Follower
 from edge_daemon.store import queries
 from edge_daemon.web.interpreting import Shelf
 from edge_daemon.web.passwords import Passwords
@@ -92,6 +93,11 @@ class Site:
     def explainer(self) -> Explainer:
         """Explains runs in a process of its own."""
         return Explainer(self.data_dir, self.config)
+
+    @functools.cached_property
+    def follower(self) -> Follower:
+        """Compares all results in a process of its own."""
+        return Follower(self.data_dir, self.clock.monotonic)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

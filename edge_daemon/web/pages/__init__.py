@@ -17,6 +17,7 @@ def routes() -> list[BaseRoute]:
         live,
         pdf,
         pictures,
+        quality,
         result,
         set_aside,
         settings,
@@ -25,6 +26,7 @@ def routes() -> list[BaseRoute]:
     )
 
     pages = (
-        listing, result, pictures, amending, why, pdf, live, set_aside, device, settings, signing,
+        listing, result, pictures, amending, why, pdf, live, quality, set_aside, device, settings,
+        signing,
     )  # fmt: skip
     return [route for page in pages for route in page.ROUTES]
