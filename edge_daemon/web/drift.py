@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_daemon.store.comparisons import UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edge_daemon.web.numbers import Numbers
 
@@ -71,7 +71,7 @@ class Group:
     streams
         That can be judged.
     waiting
-        Value and animals of those that cannot yet.
+        Of each side that cannot yet, how many animals there are at most.
     batches
         Numbers of all batches, newest first.
     drifts
@@ -116,14 +116,19 @@ def _group(
         species=species,
         simulated=simulated,
         streams=tuple(streams),
-        waiting=tuple(
-            f"{code} {SIDES[side]}: {numbers.whole(found['values'])}"
-            for code, side, found in sides
-            if found["state"] == "too_few"
-        ),
+        waiting=tuple(_waiting(sides, numbers)),
         batches=tuple(sorted(batches, reverse=True)),
         drifts=tuple(_drift(one, numbers) for one in followed if one["drifts"]),
     )
+
+
+def _waiting(
+    sides: Sequence[tuple[str, str, Mapping[str, Any]]], numbers: Numbers
+) -> Iterator[str]:
+    for side, words in SIDES.items():
+        animals = [s["values"] for _, of, s in sides if of == side and s["state"] == "too_few"]
+        if animals:
+            yield f"{words}: {numbers.whole(max(animals))}"
 
 
 def _stream(code: str, side: str, found: Mapping[str, Any], numbers: Numbers) -> Stream:
@@ -135,8 +140,8 @@ def _stream(code: str, side: str, found: Mapping[str, Any], numbers: Numbers) ->
         side=SIDES[side],
         unit=numbers.unit(code, unit) if unit else "per second",
         animals=numbers.whole(found["values"]),
-        target=numbers.value(code, found["target"]),
-        newest=numbers.value(code, found["averages"][-1]),
+        target=_value(code, found["target"], numbers),
+        newest=_value(code, found["averages"][-1], numbers),
         off=numbers.percent(found["percent"][-1]),
         limit=found["limit_percent"],
         limit_text=f"±{numbers.plain(found['limit_percent'], 1)} %",
@@ -144,6 +149,10 @@ def _stream(code: str, side: str, found: Mapping[str, Any], numbers: Numbers) ->
         words=words,
         percent=dict(enumerate(found["percent"], first)),
     )
+
+
+def _value(code: str, value: float, numbers: Numbers) -> str:
+    return numbers.value(code, value) if code in UNITS else numbers.plain(value, 0)
 
 
 def _drift(one: Mapping[str, Any], numbers: Numbers) -> tuple[str, str, str]:
@@ -191,6 +200,20 @@ class Agreement:
     def differing(self) -> tuple[Compared, ...]:
         """Those beyond their goal."""
         return tuple(one for one in self.measures if one.status == "review")
+
+    @property
+    def judged(self) -> tuple[Compared, ...]:
+        """Those with enough pairs to be judged."""
+        return tuple(one for one in self.measures if one.bias)
+
+    @property
+    def remarks(self) -> list[tuple[str, Compared]]:
+        """What is to be said; the same of several measures once, with all their codes."""
+        found: dict[tuple[str, str], list[Compared]] = {}
+        for one in self.measures:
+            if one.meaning and one.words != "agrees":
+                found.setdefault((one.meaning, one.action), []).append(one)
+        return [(", ".join(m.code for m in same), same[0]) for same in found.values()]
 
 
 def agreements(document: Mapping[str, Any], numbers: Numbers) -> list[Agreement]:

@@ -31,6 +31,8 @@ FLAGS = (
 )
 ARTIFACTS = Path(__file__).resolve().parents[3] / "artifacts" / "web"
 WIDE, NARROW = (1280, 900), (390, 844)
+DRAWN = "[data-pictures], [data-trends], [data-chart]"
+"""What a script draws a plot into."""
 
 SCRIPTS = (
     "Ζεύς",
@@ -208,11 +210,11 @@ class Watched:
         return self.page
 
     def drawn(self):
-        """Wait until the plots of the page are drawn."""
-        if self.page.locator("[data-pictures], [data-trends]").count():
+        """Wait until nothing of the page is being worked out, and its plots are drawn."""
+        self.page.wait_for_function("() => !document.querySelector('[data-working]')")
+        if self.page.locator(DRAWN).count():
             self.page.wait_for_function(
-                "() => [...document.querySelectorAll('[data-pictures], [data-trends]')]"
-                ".every(s => s.dataset.drawn)"
+                f"() => [...document.querySelectorAll('{DRAWN}')].every(s => s.dataset.drawn)"
             )
 
     def keep(self, name):

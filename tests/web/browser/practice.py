@@ -11,11 +11,14 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 
@@ -122,70 +125,67 @@ NAMES = (
 
 def furnish(path):
     """Make the practice and return the run ids of the animals that tasks are about."""
-    made = Practice(path)
-    try:
-        return _furnish(made)
-    finally:
-        made.close()
-
-
-def _furnish(made):
-    today = datetime.now().astimezone().replace(hour=8, minute=5, second=0, microsecond=0)
-    if today > datetime.now().astimezone():
-        today -= timedelta(hours=8)  # a test at night: what is of today must lie before now
-
-    def at(days, minutes=0):
-        return (today - timedelta(days=days) + timedelta(minutes=minutes)).astimezone(UTC)
-
-    _history(made, at)
-    runs = {}
-    for days, condition in ((40, "nonregenerative_anaemia"), (33, "regenerative_anaemia"),
-                            (26, "regenerative_anaemia"), (12, "healthy")):  # fmt: skip
-        plan = made.plan("dog", condition)
-        runs["bello"] = made.bring(
-            plan, at(days, 70), told={"MCV": DRIFT}, patient_name="Bello", patient_id="P-207",
-            breed="Labrador",
-        )  # fmt: skip
-    tuesday = (today.weekday() - 1 - 1) % 7 + 1
-    for name, minutes in (("Sturmwind", 25), ("Aramis", 190)):
-        runs[name.lower()] = made.bring(
-            made.plan("horse"), at(tuesday, minutes), events=12_000, patient_name=name,
-            patient_id=f"P-9{minutes}", breed="Hanoverian",
-        )  # fmt: skip
-    for name, condition in (
-        ("Felix", "healthy"),
-        ("Minka", "thrombocytopenia"),
-        ("Tom", "healthy"),
-    ):
-        runs[name.lower()] = made.bring(
-            made.plan("cat", condition), at(1, 10 * len(runs)), events=12_000, patient_name=name,
-            patient_id=f"P-3{len(runs)}", breed="European Shorthair",
-        )  # fmt: skip
-    runs["frieda"] = made.bring(
-        made.plan("dog"), at(0, -20), events=12_000, told={"MCV": DRIFT}, patient_name="Frieda",
-        patient_id="P-118", breed="Beagle",
-    )  # fmt: skip
-    runs["rex"] = made.bring(
-        made.plan("dog"), at(0, -8), events=12_000, told={"MCV": DRIFT}, entered_as="cat",
-        patient_name="Rex", patient_id="P-412",
-    )  # fmt: skip
-    runs["greta"] = made.bring(
-        made.plan("dog", "agglutination"), at(0, -3), events=12_000, told={"MCV": DRIFT},
-        patient_name="Greta", patient_id="P-377", breed="Dachshund",
-    )  # fmt: skip
+    memory = Path("/dev/shm")  # hundreds of commits that no power cut can hit
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
+        runs = _furnish(Path(scratch) / "data")
+        shutil.copytree(Path(scratch) / "data", path)
     return runs
 
 
-def _history(made, at):
-    """Bring enough dogs that their averages can be followed; the last ones after the drift."""
+def _furnish(path):
+    made = Practice(path)
+    runs = {}
+    try:
+        for when, species, condition, options in sorted(_visits(), key=lambda visit: visit[0]):
+            run = made.bring(made.plan(species, condition), when.astimezone(UTC), **options)
+            runs[options["patient_name"].lower()] = run
+    finally:
+        made.close()
+    return runs
+
+
+def _visits():
+    """Yield when which animal comes."""
+    today = datetime.now().astimezone().replace(hour=9, minute=40, second=0, microsecond=0)
+    # At night, what is of today must lie before now.
+    today -= timedelta(hours=9 if today > datetime.now().astimezone() else 0)
+    yield from _history(today)
+
+    def visit(days, minutes, species, name, number, condition="healthy", **options):
+        when = today - timedelta(days=days) + timedelta(minutes=minutes)
+        known = {"patient_name": name, "patient_id": f"P-{number}", "events": 30_000}
+        return when, species, condition, known | options
+
+    drifted = {"MCV": DRIFT}
+    bello = {"breed": "Labrador", "told": drifted}
+    visits = ((40, "nonregenerative_anaemia"), (33, "regenerative_anaemia"),
+              (26, "regenerative_anaemia"), (12, "healthy"))  # fmt: skip
+    for days, condition in visits:
+        yield visit(days, 70, "dog", "Bello", 207, condition=condition, **bello)
+    tuesday = (today.weekday() - 1 - 1) % 7 + 1
+    yield visit(tuesday, 25, "horse", "Sturmwind", 925, breed="Hanoverian")
+    yield visit(tuesday, 190, "dog", "Aramis", 926, told=drifted)
+    yield visit(1, 5, "cat", "Felix", 301)
+    yield visit(1, 25, "cat", "Minka", 302, condition="thrombocytopenia", breed="Persian")
+    yield visit(1, 50, "dog", "Nero", 303, condition="thrombocytopenia", told=drifted)
+    yield visit(0, -30, "dog", "Frieda", 118, breed="Beagle", told=drifted)
+    yield visit(0, -20, "dog", "Rex", 412, entered_as="cat", told=drifted)
+    yield visit(0, -10, "dog", "Greta", 377, condition="agglutination", told=drifted)
+    yield visit(0, -5, "cat", "Mimi", 378)
+
+
+def _history(today):
+    """Yield enough dogs that their averages can be followed; the last ones after the drift."""
     dogs = 150
     for number in range(dogs):
-        drifted = number >= dogs - 45
-        made.bring(
-            made.plan("dog"), at(160 - number, 15 * (number % 20)), events=1200,
-            told={"MCV": DRIFT if drifted else 1.0}, patient_name=NAMES[number % len(NAMES)],
-            patient_id=f"P-1{number % 97:02d}",
-        )  # fmt: skip
+        when = today - timedelta(days=160 - number, minutes=-13 * (number % 20))
+        options = {
+            "patient_name": NAMES[number % len(NAMES)],
+            "patient_id": f"P-1{number % 97:02d}",
+            "events": 6000,
+            "told": {"MCV": DRIFT if number >= dogs - 45 else 1.0},
+        }
+        yield when, "dog", "healthy", options
 
 
 _CONFIG = """\

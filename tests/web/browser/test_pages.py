@@ -7,7 +7,17 @@ from axe_playwright_python.sync_playwright import Axe
 
 WIDE, NARROW = (1280, 900), (390, 844)
 LOOKS = {"desktop": (WIDE, "light"), "phone-dark": (NARROW, "dark")}
-PAGES = ("/", "/?q=bello+week", "/?q=nobody", "/set-aside", "/device", "/settings", "/sign-in")
+PAGES = (
+    "/",
+    "/?q=bello+week",
+    "/?q=nobody",
+    "/quality",
+    "/quality/agreement",
+    "/set-aside",
+    "/device",
+    "/settings",
+    "/sign-in",
+)
 RESULTS = (
     "dog",
     "cat",

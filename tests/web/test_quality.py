@@ -1,0 +1,168 @@
+"""The page of quality control: what it answers, and that nobody waits for it."""
+
+import dataclasses
+import threading
+
+import pytest
+
+from edge_daemon import own_command
+from edge_daemon.errors import EdgeError
+from edge_daemon.follower import KEPT_BATCHES, Follower
+from edge_daemon.records import Measurement, ReportedValue
+from edge_daemon.web import drift
+from edge_daemon.web.numbers import Numbers
+
+
+def stream(state="in_control", *, percent=(0.1,) * 6, values=130, drifting=0):
+    judged = state != "too_few"
+    return {
+        "values": values,
+        "repeats": 0,
+        "target": 68.0 if judged else None,
+        "limit_percent": 3.0 if judged else None,
+        "averages": [68.0 * (1 + p / 100) for p in percent] if judged else [],
+        "percent": list(percent) if judged else [],
+        "batches": len(percent) if judged else 0,
+        "state": state,
+        "drifting": drifting,
+    }
+
+
+def followed(code="MCV", ours=None, analyzer=None, *, simulated=False, species="dog"):
+    sides = [one for one in (ours, analyzer) if one is not None]
+    drifts = any(one["state"] == "drift" for one in sides)
+    return {
+        "instrument": "an1",
+        "species": species,
+        "simulated": simulated,
+        "code": code,
+        "ours": ours,
+        "analyzer": analyzer,
+        "action": "check its calibration" if drifts else "",
+        "drifts": drifts,
+    }
+
+
+def test_a_drift_says_what_moved_and_what_to_do():
+    off = stream("drift", percent=(0, 0, 0, 0, 0, 0.2, 4.1, 5.0), drifting=2)
+    document = {"streams": [followed("MCV", stream(), off)], "measures": []}
+    [group] = drift.groups(document, Numbers(comma=True))
+    told = "the analyzer's is +5,0 % off its target, for 2 batches of 20 animals"
+    assert group.drifts == (("MCV", told, "check its calibration"),)
+    assert [(s.side, s.words, s.off) for s in group.streams] == [
+        ("ours", "in control", "+0,1 %"),
+        ("the analyzer's", "drifts", "+5,0 %"),
+    ]
+    assert group.batches == (8, 7, 6, 5, 4, 3, 2, 1)
+
+
+def test_batches_keep_their_numbers_when_only_the_newest_are_kept():
+    shortened = stream(percent=(0.5, 0.6)) | {"batches": 90}
+    [group] = drift.groups({"streams": [followed(ours=shortened)]}, Numbers())
+    assert group.batches == (90, 89)
+    assert group.streams[0].percent[90] == 0.6
+
+
+def test_too_few_animals_are_counted_and_not_judged():
+    document = {"streams": [followed(ours=stream("too_few", values=17)),
+                            followed("PLT", ours=stream("too_few", values=19))]}  # fmt: skip
+    [group] = drift.groups(document, Numbers())
+    assert group.streams == ()
+    assert group.waiting == ("ours: 19",)
+
+
+@pytest.fixture
+def compared(box):
+    """A dozen dogs that the analyzer reports too; its MCV is a tenth higher."""
+    for number in range(12):
+        rbc, mcv = 5.0 + 0.25 * number, 66.0 + 0.3 * (number % 5)
+        measured = (
+            Measurement("RBC", rbc, "10*6/uL", None, None, "counted"),
+            Measurement("MCV", mcv, "fL", None, None, "calculated"),
+        )
+        box.add(measurements=measured, flags=(), patient_id=f"P-{number}", simulated=False)
+        told = (
+            ReportedValue("RBC", "RBC", rbc, "10*6/uL", f"{rbc:.2f}", "10*6/uL"),
+            ReportedValue("MCV", "MCV", 1.1 * mcv, "fL", f"{1.1 * mcv:.1f}", "fL"),
+        )
+        sample = f"D-{box.count:04d}"
+        box.tell(told, (), sample_id=sample, patient_id=f"P-{number}", simulated=False)
+    return box
+
+
+def test_the_page_answers_at_once_and_then_knows(compared, browser, wait_until):
+    first = browser.get("/quality")
+    assert first.status == 200
+    assert "Being worked out" in first.shown
+    wait_until(lambda: browser.get("/quality/ready.json").text == '{"working":false}')
+    page = browser.get("/quality")
+    assert "Nothing can be said yet" in page.shown
+    assert "Too few of 120 animals yet to judge (ours: 12, the analyzer's: 12)" in page.shown
+    assert "MCV differs" in page.shown
+    assert "SIMULATED" not in page.shown
+    full = browser.get("/quality/agreement")
+    assert "MCV: Ours is 9.5 % lower than the analyzer's on average" in full.shown
+    assert "run control material" in full.shown.lower()
+    assert "RBC agrees" in full.shown
+
+
+def test_an_empty_box_has_nothing_to_compare(browser, wait_until):
+    assert browser.get("/quality").status == 200
+    wait_until(lambda: browser.get("/quality/ready.json").text == '{"working":false}')
+    page = browser.get("/quality")
+    assert "No results to average yet" in page.shown
+    assert "No result has a report of the analyzer's own values yet" in page.shown
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """What the command would print, one call after the other; it waits to be let go."""
+    given, go = [], threading.Semaphore(0)
+
+    def ask(arguments, *, timeout_s, what):
+        assert arguments[:2] == ["agreement", "--json"]
+        assert go.acquire(timeout=60)
+        answer = given.pop(0)
+        if isinstance(answer, EdgeError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(own_command, "ask", ask)
+    return given, go
+
+
+def test_it_is_worked_out_once_for_what_is_stored(tmp_path, answers, wait_until):
+    given, go = answers
+    clock = Clock()
+    follower = Follower(tmp_path, clock)
+    long = stream(percent=tuple(range(100)))
+    given += [{"streams": [followed(ours=long)]}, EdgeError("no", action="look"), {"streams": []}]
+    assert follower.look(1).working
+    assert follower.look(1).document is None
+    go.release()
+    wait_until(lambda: not follower.look(1).working)
+    kept = follower.look(1).document["streams"][0]["ours"]
+    assert kept["batches"] == 100
+    assert kept["percent"][-1] == 99
+    assert len(kept["percent"]) == KEPT_BATCHES
+
+    assert not follower.look(2).working, "newer results wait for a while"
+    clock.now += 60
+    assert follower.look(2).working
+    go.release()
+    wait_until(lambda: not follower.look(2).working)
+    failed = follower.look(2)
+    assert failed.problem == "no. look"
+    assert failed.document is not None, "what was known stays"
+    clock.now += 60
+    assert follower.look(2).working, "what failed is tried again"
+    go.release()
+    wait_until(lambda: not follower.look(2).working)
+    assert dataclasses.astuple(follower.look(2)) == ({"streams": []}, False, "")
