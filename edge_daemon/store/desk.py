@@ -100,7 +100,7 @@ class Desk:
             Something is missing or cannot be.
         """
         stamp = self._clock.stamp()
-        return self.transact(lambda db: add_lot(db, lot, by, stamp))
+        return self.transact(lambda db: add_lot(db, lot, by, stamp), settle=True)
 
     def mark(
         self,
@@ -119,7 +119,7 @@ class Desk:
             There is no such run or lot.
         """
         stamp = self._clock.stamp()
-        return self.transact(lambda db: mark(db, run_id, kind, lot, level, by, stamp))
+        return self.transact(lambda db: mark(db, run_id, kind, lot, level, by, stamp), settle=True)
 
     def transact(self, work: Callable[[Connection], T], *, settle: bool = False) -> T:
         """Run an operation on the writer's thread; `writer.Store` does."""

@@ -1,8 +1,9 @@
 """A second record of what people wrote, in case the database is lost.
 
-Results can be made again from the archive; a corrected patient or a note cannot. So corrections
-and notes get a line too, synced before whoever wrote them is answered. After a recovery they are
-put back: at once where their capture has a result, else in the transaction that makes its next.
+Results can be made again from the archive; a corrected patient or a note cannot, nor can a lot of
+control material or what somebody said a run is. So each gets a line too, synced before whoever
+wrote it is answered. After a recovery they are put back: at once where they need no result or
+their capture has one, else in the transaction that makes its next.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edge_daemon.errors import EdgeError
 from edge_daemon.store.committer import raw_connection
 from edge_daemon.store.corrections import correct
 from edge_daemon.store.rowlog import RowLog, read_rows
-from edge_daemon.store.schema import captures, meta, run_notes, runs
+from edge_daemon.store.schema import captures, control_marks, lots, meta, run_notes, runs
 
 if TYPE_CHECKING:
     import sqlite3
@@ -45,6 +46,19 @@ _NOTES: Final = f"""
     FROM run_notes AS w {_JOIN} WHERE w.id > ? ORDER BY w.id
 """  # noqa: S608
 
+_LOTS: Final = f"""
+    SELECT w.id, 'lot' AS what, NULL AS sha256, NULL AS instrument, w.lot, w.level, w.material,
+        w.instrument AS used_on, w.pattern, w.expires, w.targets, {_MADE}
+    FROM lots AS w WHERE w.id > ? ORDER BY w.id
+"""  # noqa: S608
+_MARKS: Final = f"""
+    SELECT w.id, 'mark' AS what, c.sha256, c.instrument, w.kind, w.lot, w.level, {_MADE}
+    FROM control_marks AS w JOIN captures AS c ON c.id = w.capture_id WHERE w.id > ? ORDER BY w.id
+"""  # noqa: S608
+_LOT: Final = ("lot", "level", "material", "pattern", "expires", "targets")
+_MARK: Final = ("kind", "lot", "level")
+_STAMP: Final = tuple(_MADE.split(", "))
+
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
@@ -67,7 +81,7 @@ class Written:
         self._path = path
         self._log = RowLog(path)
         self._known = {_key(row) for row in read_rows(path)}
-        self._last = {_CORRECTIONS: 0, _NOTES: 0}
+        self._last = {_CORRECTIONS: 0, _NOTES: 0, _LOTS: 0, _MARKS: 0}
 
     def catch_up(self, db: sqlite3.Connection) -> None:
         """Append what has no line yet, and return when that is on the disk.
@@ -96,12 +110,20 @@ class Written:
             for row in _rows(raw_connection(db), query, 0):
                 lost.pop(_key(row), None)
         by_capture: dict[int, list[Row]] = {}
+        put_back = 0
         for row in lost.values():
+            if row["what"] == "lot":
+                _lot(db, row)
+                put_back += 1
+                continue
             same = (captures.c.sha256 == row["sha256"]) & (
                 captures.c.instrument == row["instrument"]
             )
             found = db.execute(select(captures.c.id).where(same)).scalar_one_or_none()
-            if found is not None:
+            if found is not None and row["what"] == "mark":
+                _mark(db, found, row)
+                put_back += 1
+            elif found is not None:
                 by_capture.setdefault(found, []).append(row)
         for capture_id, rows in by_capture.items():
             if _newest_run(db, capture_id) is not None:
@@ -112,7 +134,7 @@ class Written:
                 db.execute(
                     wait.on_conflict_do_update(index_elements=["key"], set_={"value": value})
                 )
-        return sum(map(len, by_capture.values()))
+        return put_back + sum(map(len, by_capture.values()))
 
     def close(self) -> None:
         """Close the file; everything in it is on the disk already."""
@@ -155,6 +177,16 @@ def _note(db: Connection, capture_id: int, row: Row) -> None:
     db.execute(insert(run_notes).values(capture_id=capture_id, run_id=run_id, **values))
 
 
+def _lot(db: Connection, row: Row) -> None:
+    values = {name: row.get(name) for name in (*_LOT, *_STAMP)}
+    db.execute(insert(lots).values(instrument=row.get("used_on"), **values))
+
+
+def _mark(db: Connection, capture_id: int, row: Row) -> None:
+    values = {name: row.get(name) for name in (*_MARK, *_STAMP)}
+    db.execute(insert(control_marks).values(capture_id=capture_id, **values))
+
+
 def _newest_run(db: Connection, capture_id: int) -> int | None:
     query = (
         select(runs.c.id)
@@ -174,6 +206,6 @@ def _rows(db: sqlite3.Connection, query: str, last: int) -> list[Row]:
 def _key(row: Row) -> Key:
     """Pick what tells one thing that was written from every other."""
     return tuple(
-        row[name]
+        row.get(name)
         for name in ("what", "sha256", "instrument", "made_by", "made_boot", "made_monotonic_s")
     )

@@ -8,9 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from edge_daemon.store import layout, queries
+from edge_daemon.store import controls, layout, queries
 from edge_daemon.store.amendments import history, notes
 from edge_daemon.store.backup import back_up
+from edge_daemon.store.lots import Lot, LotTarget
 from edge_daemon.store.replace import repair
 from edge_daemon.store.rowlog import read_rows
 from edge_daemon.store.writer import Store
@@ -107,3 +108,31 @@ def test_it_is_on_the_disk_before_whoever_wrote_is_answered(store, analyse, data
     rows = list(read_rows(data_dir / layout.WRITTEN_NAME))
     texts = {row.get("text") or json.loads(row["changes"])["sample_id"][1] for row in rows}
     assert texts == {"first", "second", "X"}
+
+
+@pytest.mark.parametrize("backups", [True, False], ids=["backup", "archive only"])
+def test_lots_and_marks_come_back(store, analyse, data_dir, clock, backups):
+    for number in range(2):
+        analyse(number)
+    first = Lot("1", "normal", "Vet", {"RBC": LotTarget(6.5, 0.2)}, "2027-01-31", "QC-*", "advia-1")
+    store.add_lot(first, by="Ada")
+    store.mark(1, "blank", by="Ada")
+    if backups:
+        back_up(data_dir)
+    store.add_lot(Lot("1", "normal", "Vet", {"RBC": LotTarget(6.6, 0.2)}), by="Bob")
+    store.mark(1, "patient", by="Bob")
+    store.mark(2, "control", by="Bob", lot="1", level="normal")
+    store.close()
+
+    def known():
+        with closing(queries.connect(data_dir)) as db:
+            found = [{k: v for k, v in lot.items() if k != "id"} for lot in controls.lots(db)]
+            names = {row["id"]: row["sha256"] for row in queries.captures(db)}
+            return found, {names[key]: mark for key, mark in controls.marks(db).items()}
+
+    before = known()
+    assert [mark["kind"] for mark in before[1].values()] == ["patient", "control"]
+    layout.database_path(data_dir).write_bytes(b"")
+    with Store.open(data_dir, clock, prepare=repair) as again:
+        assert again.put_back == (3 if backups else 5)
+    assert known() == before
