@@ -17,8 +17,9 @@ from edge_daemon.decode.calibration import _load
 from edge_daemon.decode.draft import Identity, propose, render
 from edge_daemon.decode.draft.regularity import low_bytes_first
 from edge_daemon.decode.profile import ProfileError, load_profile
-from edge_daemon.errors import EdgeError
+from edge_daemon.errors import EdgeError, Fatal
 from edge_daemon.resources import models_dir, profiles_dir
+from edge_daemon.sources.framing import make_framer
 from edge_daemon.store import pictures
 
 
@@ -67,6 +68,13 @@ def test_a_file_of_hundreds_of_mistakes_is_answered_in_a_page(tmp_path):
     with pytest.raises(BundleError, match=r"and \d+ more") as caught:
         load_bundle(bundle)
     assert len(caught.value.message) < 4000
+
+
+def test_an_endless_key_or_value_of_a_framing_is_shown_in_part():
+    for options in ({"x" * 5000: 1}, {"acknowledge": "x" * 5000}):
+        with pytest.raises(Fatal) as caught:
+            make_framer("block", options)
+        assert len(caught.value.message) < 500
 
 
 def test_a_graph_that_cannot_be_loaded_is_told_as_an_error_and_not_on_the_output(capfd):

@@ -14,6 +14,7 @@ import pytest
 from edge_daemon.clock import SystemClock
 from edge_daemon.errors import EdgeError, Fatal
 from edge_daemon.pipeline import default_plan, process_files, select_files
+from edge_daemon.simulator.cohort import simulate
 from edge_daemon.store import queries
 from edge_daemon.store.writer import Store
 
@@ -171,3 +172,10 @@ def test_stopping_halfway_leaves_the_rest_for_later(process, cohort, tmp_path, d
     results.close()
     assert len(process(cohort)) == 12
     assert data_rows("SELECT count(*), count(DISTINCT capture_id) FROM runs") == [(12, 12)]
+
+
+@pytest.mark.campaign
+def test_the_largest_run_fits_into_a_worker_of_the_default_size(tmp_path):
+    simulate(tmp_path / "large", samples=1, events=1_000_000, seed=5, firmware="1.0")
+    (result,) = process_files([tmp_path / "large"], data_dir=tmp_path / "data")
+    assert (result["status"], result["events"]) == ("classified", 1_000_000)

@@ -38,7 +38,7 @@ def read_options(cls: type[Options], values: Mapping[str, object], path: str = "
     known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(
-            f"unknown key {path}{unknown[0]}; expected one of {', '.join(sorted(known))}"
+            f"unknown key {path}{unknown[0]:.60}; expected one of {', '.join(sorted(known))}"
         )
     missing = [n for n, field in known.items() if n not in values and not _has_default(field)]
     if missing:
@@ -60,18 +60,20 @@ def _convert(hint: Any, value: object, key: str) -> object:
         hint = next(part for part in get_args(hint) if part is not types.NoneType)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise ValueError(f"{key} is {value!r}; expected one of {', '.join(get_args(hint))}")
+            raise ValueError(
+                f"{key} is {value!r:.100}; expected one of {', '.join(get_args(hint))}"
+            )
         return value
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
-            raise ValueError(f"{key} is {value!r}; expected a table of options")
+            raise ValueError(f"{key} is {value!r:.100}; expected a table of options")
         return read_options(hint, value, f"{key}.")
     if hint is bytes:
         return _hexadecimal(value, key)
     # A whole number is a number, but true is no number.
     wanted = (int, float) if hint is float else (hint,)
     if type(value) not in wanted:
-        raise ValueError(f"{key} is {value!r}; expected {_NAMES[hint]}")
+        raise ValueError(f"{key} is {value!r:.100}; expected {_NAMES[hint]}")
     return value
 
 
@@ -80,7 +82,7 @@ def _hexadecimal(value: object, key: str) -> bytes:
         return bytes.fromhex(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise ValueError(
-            f'{key} is {value!r}; expected bytes as hexadecimal digits, for example "a5 5a"'
+            f'{key} is {value!r:.100}; expected bytes as hexadecimal digits, for example "a5 5a"'
         ) from None
 
 
