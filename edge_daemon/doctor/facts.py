@@ -226,6 +226,25 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """The central server of an enrolled box.
+
+    Attributes
+    ----------
+    address
+        As it was enrolled.
+    trouble
+        Why it cannot be reached, or is not to be trusted; empty if it answered.
+    valid_days
+        Days until the box's certificate ends, by the box's clock.
+    """
+
+    address: str
+    trouble: str
+    valid_days: float
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything; None where this machine has no such thing, or it cannot be read."""
 
@@ -244,3 +263,4 @@ class Facts:
     unconfined: tuple[str, ...]
     memory: Memory | None
     service: Service
+    server: Server | None

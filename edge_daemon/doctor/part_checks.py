@@ -11,10 +11,11 @@ from edge_daemon.doctor.facts import FolderSource, SerialSource
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_daemon.doctor.facts import NetworkSource, Probe, Service, Source
+    from edge_daemon.doctor.facts import NetworkSource, Probe, Server, Service, Source
 
 _HIDDEN: Final = ("/tmp", "/var/tmp")  # noqa: S108 - folders a unit with PrivateTmp cannot see
 _MANY_RESTARTS: Final = 3
+_RENEWAL_DAYS: Final = 14.0  # the service renews a month before the end
 _ROOM: Final = 160  # of a message that must stay one line
 _LINES: Final = "copy lines.conf into edge-daemon.service.d, then `systemctl daemon-reload`"
 
@@ -148,6 +149,23 @@ def service(facts: Service) -> Check:
         fix = "read `journalctl -u edge-daemon` for why"
         return doubt(name, f"systemd had to start it {facts.restarts} times", fix)
     return ok(name, f"process {facts.pid} runs")
+
+
+def server(facts: Server | None, service: Service) -> Check | None:
+    """Check that an enrolled box reaches its central server, and will still be let in."""
+    if facts is None:
+        return None
+    name = "central server"
+    if service.loaded and service.private_network:
+        fix = "copy sync.conf into edge-daemon.service.d, then `systemctl daemon-reload`"
+        return bad(name, "the unit opens no network", fix)
+    if facts.trouble:
+        fix = "check network, name server and proxy; nothing is lost, results wait (sync.md)"
+        return bad(name, f"{facts.address}: {facts.trouble}", fix)
+    if facts.valid_days < _RENEWAL_DAYS:
+        text = f"the box's certificate ends in {facts.valid_days:.0f} days"
+        return doubt(name, text, "let the service run online: it renews it; else enrol again")
+    return ok(name, f"{facts.address} answers")
 
 
 def conditions(facts: Service) -> Sequence[Check]:

@@ -56,6 +56,7 @@ def read_facts(config: Path, data_dir: Path, pid: int | None, status_file: Path)
         unconfined=missing(),
         memory=read_system.memory(settings.workers.count if settings else usable_cores()),
         service=read_parts.service(pid, status_file),
+        server=read_parts.server(data_dir, settings.sync.proxy if settings else None),
     )
 
 

@@ -11,16 +11,26 @@ import socket
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.doctor.access import may
-from edge_daemon.doctor.facts import FolderSource, NetworkSource, Probe, SerialSource, Service
+from edge_daemon.doctor.facts import (
+    FolderSource,
+    NetworkSource,
+    Probe,
+    SerialSource,
+    Server,
+    Service,
+)
 from edge_daemon.doctor.read_system import run
+from edge_daemon.errors import EdgeError
 from edge_daemon.source_settings import FolderSource as ConfiguredFolder
 from edge_daemon.source_settings import SerialSource as ConfiguredSerial
 from edge_daemon.source_settings import endpoint
 from edge_daemon.sources.ports import lasting_name
+from edge_daemon.sync.identity import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +131,31 @@ def probed(code: int, said: str) -> Probe:
         return Probe(ended=f"with exit status {code}")
     words: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
     return Probe(**words)
+
+
+def server(data_dir: Path, proxy: str | None) -> Server | None:
+    """Call the central server of an enrolled box, as the box would; None before enrolment."""
+    try:
+        who = load(data_dir)
+    except EdgeError as error:
+        return Server("", error.message, 0.0)
+    if who is None:
+        return None
+    # Only an enrolled box pays for it.
+    from edge_daemon.sync.http import Server as Connection  # noqa: PLC0415
+
+    try:
+        ends = datetime.fromisoformat(who.not_after)
+        days = (ends.astimezone(UTC) - datetime.now(UTC)).total_seconds() / 86_400
+        connection = Connection(
+            who.server, fleet=who.fleet, certificate=who.certificate, proxy=proxy
+        )
+        # Any answer will do: the certificates of both sides were checked before it.
+        with contextlib.closing(connection):
+            connection.call("GET", "/v1/config", headers={})
+    except (EdgeError, OSError, ValueError) as error:
+        return Server(who.server, str(error), 0.0)
+    return Server(who.server, "", days)
 
 
 def service(pid: int | None, status_file: Path, root: Path = Path("/")) -> Service:

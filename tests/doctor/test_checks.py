@@ -281,6 +281,17 @@ def test_confinement():
     holds(part_checks.confinement(("landlock",)), "doubt", "lacks landlock", "sandbox.md")
 
 
+def test_central_server():
+    good = facts.Server("https://c", "", 60.0)
+    assert part_checks.server(None, BOX) is None
+    holds(part_checks.server(good, BOX), "ok", "https://c answers")
+    silent = facts.Server("https://c", "connection refused", 0.0)
+    holds(part_checks.server(silent, BOX), "bad", "connection refused", "results wait")
+    holds(part_checks.server(facts.Server("https://c", "", 13.0), BOX), "doubt", "13 days")
+    closed = facts.Service(loaded=True, private_network=True)
+    holds(part_checks.server(good, closed), "bad", "opens no network", "sync.conf")
+
+
 def test_conditions_of_the_service_are_repeated():
     (found,) = part_checks.conditions(facts.Service(pid=7, conditions=(("an1 is blind", "Look."),)))
     holds(found, "doubt", "an1 is blind", "Look.")

@@ -148,7 +148,7 @@ def test_a_burst_survives_kills_with_every_result_once(service, tmp_path, wait_u
     assert counted(service, "SELECT count(*) FROM captures WHERE state = 'classified'") == total
 
 
-@pytest.mark.parametrize("drop_in", [None, "lines.conf", "web.conf"])
+@pytest.mark.parametrize("drop_in", [None, "lines.conf", "web.conf", "sync.conf"])
 def test_the_unit_is_hardened_and_agrees_with_the_service(tmp_path, drop_in):
     unit = tmp_path / "edge-daemon.service"
     shutil.copy(systemd_dir() / unit.name, unit)
