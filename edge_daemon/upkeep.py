@@ -12,7 +12,8 @@ import contextlib
 import json
 import threading
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -179,7 +180,7 @@ class Upkeep:
             if record.get("problem")
         ]
         for name, code in (("results", "result_damaged"), ("archive", "archive_damaged")):
-            damaged = self._records.get(name, {}).get("found", {}).get("damaged", ())
+            damaged = self._found(name).get("damaged", ())
             if damaged:
                 values: dict[str, str | int] = {"number": len(damaged), "first": damaged[0]}
                 found.append(Finding(code, values=values))
@@ -197,7 +198,7 @@ class Upkeep:
         return [Finding("database_replaced", values=values)]
 
     def _of_budget(self) -> list[Finding]:
-        found = self._records.get("retention", {}).get("found", {})
+        found = self._found("retention")
         budget = self._rule.max_bytes
         if budget is None or found.get("bytes", 0) <= budget or found.get("deletable"):
             return []
@@ -234,12 +235,19 @@ class Upkeep:
                 self._do(job, stamp)
 
     def _last(self, name: str) -> Stamp | None:
-        done = self._records.get(name, {}).get("done")
-        return None if done is None else Stamp(**done)
+        """When a job was last done; a stamp that was damaged on the disk is none."""
+        try:
+            stamp = Stamp(**self._records[name]["done"])
+            datetime.fromisoformat(stamp.wall)
+            return replace(stamp, monotonic_s=float(stamp.monotonic_s))
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def _do(self, job: Job, stamp: Stamp) -> None:
         """Run one job and write down what came of it."""
-        record = self._records.get(job.name) or {"done": None, "found": {}}
+        record: Found = (
+            {"done": None} | self._records.get(job.name, {}) | {"found": self._found(job.name)}
+        )
         try:
             found = job.work()
         except Retryable as error:
@@ -329,12 +337,17 @@ class Upkeep:
             raise Retryable(f"an archived capture cannot be read: {error.strerror}") from error
         return self._note_turn("archive", turn, Event.ARCHIVE_DAMAGED)
 
+    def _found(self, name: str) -> Found:
+        found = self._records.get(name, {}).get("found")
+        return found if isinstance(found, dict) else {}
+
     def _cursor(self, name: str) -> int:
-        return int(self._records.get(name, {}).get("found", {}).get("last", 0))
+        last = self._found(name).get("last", 0)
+        return last if isinstance(last, int) else 0
 
     def _note_turn(self, name: str, turn: verify.Turn, event: Event) -> Found:
         """Add a turn to its round; what a round has found stands until the next one is over."""
-        before = self._records.get(name, {}).get("found", {})
+        before = self._found(name)
         begins = not before.get("last")
         new = [*(() if begins else before.get("new", ())), *turn.damaged][:_LISTED]
         looked_at = turn.looked_at + (0 if begins else before.get("looked_at", 0))

@@ -21,6 +21,7 @@ ORIGINS_NAME: Final = "origins.log"
 WRITTEN_NAME: Final = "written.log"
 SET_ASIDE_NAME: Final = "set-aside"
 RESTORING_NAME: Final = "restoring.sqlite3"
+OPEN_NAME: Final = "open"
 DAMAGED_NAME: Final = "damaged"
 
 

@@ -25,11 +25,6 @@ class DirectoryLock:
     path
         Lock file; holds the process id of the holder and stays behind on release, empty.
 
-    Attributes
-    ----------
-    after_crash
-        Whether the last holder ended without releasing it.
-
     Raises
     ------
     Fatal
@@ -56,10 +51,8 @@ class DirectoryLock:
                 action="stop that process first, or choose another data directory",
                 exit_code=EXIT_RETRY_LATER,
             ) from error
-        self.after_crash = os.fstat(self._handle).st_size > 0
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
-        os.fdatasync(self._handle)
         _held.add(self)
 
     def release(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_daemon.errors import Fatal, Retryable
 from edge_daemon.store import layout
-from edge_daemon.store.archive import Archive
+from edge_daemon.store.archive import Archive, sync_directory
 from edge_daemon.store.committer import Committer, raw_connection
 from edge_daemon.store.migrate import migrate
 from edge_daemon.store.operations import any_deleted
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_daemon.clock import Stamp
-    from edge_daemon.store.lock import DirectoryLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Parts:
     logs: tuple[Origins, Written]
     committer: Committer
     recovery: Recovery | None
+    after_crash: bool
     put_back: int
     deletes: bool
 
 
 def open_parts(
     data_dir: Path,
-    lock: DirectoryLock,
     stamp: Stamp,
     max_group: int,
     progress: Callable[[int, int], None] | None,
@@ -62,7 +62,10 @@ def open_parts(
         )
     # Asked before anything opens the database: opening makes a log.
     log = database.with_name(f"{database.name}-wal")
-    log_missing = lock.after_crash and database.exists() and not log.exists()
+    after_crash = (data_dir / layout.OPEN_NAME).exists()
+    log_missing = after_crash and database.exists() and not log.exists()
+    if not log_missing:
+        say_closed(data_dir)  # from here on, until it is open again, the log may go by itself
     migrate(data_dir)
     archive = Archive(data_dir / layout.ARCHIVE_NAME)
     try:
@@ -93,6 +96,7 @@ def open_parts(
         put_back = committer.submit(written.put_back).result()
         # What a crash kept from the logs; everything where there is none yet.
         deletes = committer.submit(any_deleted, settle=True).result()
+        _say_open(data_dir)
     except BaseException as error:
         committer.close()
         origins.close()
@@ -100,7 +104,20 @@ def open_parts(
         if isinstance(error, OSError):
             raise _failed(data_dir, error) from error
         raise
-    return Parts(archive, (origins, written), committer, recovery, put_back, deletes)
+    return Parts(archive, (origins, written), committer, recovery, after_crash, put_back, deletes)
+
+
+def say_closed(data_dir: Path) -> None:
+    """Note, before it is closed, that the database needs no log any more."""
+    with contextlib.suppress(OSError, Retryable):
+        (data_dir / layout.OPEN_NAME).unlink()
+        sync_directory(data_dir)
+
+
+def _say_open(data_dir: Path) -> None:
+    """Note that the database has a log from here on: if a crash leaves none, it was lost."""
+    (data_dir / layout.OPEN_NAME).touch()
+    sync_directory(data_dir)
 
 
 def _failed(data_dir: Path, error: OSError) -> Retryable:

@@ -156,8 +156,11 @@ def summary(db: sqlite3.Connection, data_dir: Path, rule: Rule) -> dict[str, int
 def days_seen(db: sqlite3.Connection) -> list[int]:
     """Newest capture at the end of each day that the service has seen, oldest day first."""
     found = rows(db, "SELECT value FROM meta WHERE key = ?", [DAYS_KEY])
-    days: list[int] = json.loads(found[0]["value"]) if found else []
-    return days
+    try:
+        days = json.loads(found[0]["value"]) if found else []
+    except ValueError:  # damaged on the disk: the days are counted anew, and nothing is deleted
+        return []
+    return days if isinstance(days, list) and all(isinstance(day, int) for day in days) else []
 
 
 def _held_by_every_backup(data_dir: Path) -> tuple[int, int] | None:

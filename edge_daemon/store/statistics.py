@@ -71,13 +71,23 @@ def upkeep(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
         ``results``, ``archive`` and ``retention``.
     """
     found = rows(db, "SELECT key, value FROM meta WHERE key LIKE ?", [f"{UPKEEP_KEY}%"])
-    return {row["key"].removeprefix(UPKEEP_KEY): json.loads(row["value"]) for row in found}
+    read = {row["key"].removeprefix(UPKEEP_KEY): _object(row["value"]) for row in found}
+    return {name: record for name, record in read.items() if record is not None}
 
 
 def recovered(db: sqlite3.Connection) -> dict[str, Any] | None:
     """Read what the last recovery did (`reingest.Recovery`, ``at``: when), or None."""
     found = rows(db, "SELECT value FROM meta WHERE key = ?", [layout.RECOVERED_KEY])
-    return json.loads(found[0]["value"]) if found else None
+    return _object(found[0]["value"]) if found else None
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """Read an object; one that was damaged on the disk is as if it had never been written."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def table_counts(db: sqlite3.Connection) -> dict[str, int]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.canonical import digest
-from edge_daemon.store import layout, queries, reports
+from edge_daemon.errors import EdgeError, Retryable
+from edge_daemon.store import layout, pictures, queries, reports
 from edge_daemon.store.reader import rows
 
 if TYPE_CHECKING:
@@ -136,8 +137,19 @@ def _is_proved(db: sqlite3.Connection, item: dict[str, Any]) -> bool:
     if digest(item["body"]) != item["digest"]:
         return False
     if item["run_id"] is not None:
-        return queries.is_intact(db, item["run_id"])
+        return queries.is_intact(db, item["run_id"]) and _has_its_pictures(db, item["run_id"])
     return reports.is_intact(db, item["report_id"])
+
+
+def _has_its_pictures(db: sqlite3.Connection, run_id: int) -> bool:
+    """Whether the pictures of a run are those that were stored with it, or it has none."""
+    try:
+        pictures.body_of_run(db, run_id)
+    except Retryable:
+        raise
+    except EdgeError:
+        return False
+    return True
 
 
 def _is_whole(data_dir: Path, sha256: str, keep_on: Callable[[], bool]) -> bool | None:

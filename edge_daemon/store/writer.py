@@ -21,7 +21,7 @@ from edge_daemon.store.committer import MAX_GROUP
 from edge_daemon.store.corrections import in_force, put_in_force, waiting
 from edge_daemon.store.desk import Desk
 from edge_daemon.store.lock import DirectoryLock
-from edge_daemon.store.opening import Parts, open_parts
+from edge_daemon.store.opening import Parts, open_parts, say_closed
 from edge_daemon.store.operations import (
     begin_again,
     find_capture,
@@ -72,10 +72,11 @@ class Store(Desk):
         Whether raw bytes were ever deleted for the archive's budget.
     """
 
-    def __init__(self, lock: DirectoryLock, parts: Parts, clock: Clock) -> None:
+    def __init__(self, data_dir: Path, lock: DirectoryLock, parts: Parts, clock: Clock) -> None:
+        self._data_dir = data_dir
         self.recovery = parts.recovery
         self.put_back = parts.put_back
-        self.after_crash = lock.after_crash
+        self.after_crash = parts.after_crash
         self._lock = lock
         self._archive = parts.archive
         self._logs = parts.logs
@@ -130,8 +131,8 @@ class Store(Desk):
             finish(data_dir)
             if prepare is not None:
                 prepare(data_dir)
-            parts = open_parts(data_dir, lock, clock.stamp(), max_group, progress)
-            return cls(lock, parts, clock)
+            parts = open_parts(data_dir, clock.stamp(), max_group, progress)
+            return cls(data_dir, lock, parts, clock)
         except DamagedError as error:
             leave_mark(data_dir, error.message)
             lock.release()
@@ -155,6 +156,7 @@ class Store(Desk):
         """Finish what was submitted, close the database and release the directory."""
         if self._open:
             self._open = False
+            say_closed(self._data_dir)
             self._committer.close()
             for log in self._logs:
                 log.close()

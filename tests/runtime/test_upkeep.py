@@ -503,6 +503,48 @@ def test_the_ballast_is_made_given_up_and_made_again(box, monkeypatch):
     ]  # fmt: skip
 
 
+def test_a_job_that_hangs_holds_nobody_up_and_is_said(box, monkeypatch):
+    from edge_daemon.health import Loop, all_moving
+
+    monkeypatch.setattr(module, "_FIRST_S", 0.0)
+    inside, go = threading.Event(), threading.Event()
+
+    def hang(*_args, **_options):
+        inside.set()
+        go.wait(60)
+
+    monkeypatch.setattr(module, "check", hang)
+    box.add()
+    box.upkeep.start()
+    assert inside.wait(30)
+    box.upkeep.check()
+    assert box.add() == 2
+    box.clock.now += 700.0
+    loop = Loop("upkeep", box.upkeep.progressed_at, 600.0, vital=False)
+    assert all_moving([loop], box.clock.now, box.upkeep._log)
+    assert [e["loop"] for e in box.events() if e["event"] == "stalled_loop"] == ["upkeep"]
+    go.set()
+    box.upkeep.stop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"done": 3}', '{"done": {"wall": "x"}}', '{"done": null, "found": null}',
+     '{"done": {"wall": "x", "state": "synchronised", "boot_id": "b", "monotonic_s": "y"}}'],
+)  # fmt: skip
+def test_a_record_that_was_damaged_counts_as_never_done(box, text):
+    from edge_daemon.store.sending import remember
+
+    box.add()
+    for name in ("backup", "quick_check", "results"):
+        remember(box.store, f"upkeep.{name}", text)
+    remember(box.store, "days", text)
+    box.restart()
+    box.turn()
+    assert box.done("backup") == box.done("quick_check") == box.done("retention") == 1
+    assert box.upkeep.findings() == []
+
+
 def test_the_thread_ends_quickly_and_tells_why_it_ended(box, monkeypatch):
     monkeypatch.setattr(module, "_FIRST_S", 0.0)
     box.add()

@@ -46,8 +46,8 @@ WRITER = """
         ("fdatasync", "EIO", "20..21"),
         ("fsync", "EIO", "20"),
         ("fsync", "EIO", "31"),
-        ("pwrite64", "ENOSPC", "120..125"),
-        ("pwrite64", "EIO", "150"),
+        ("pwrite64", "ENOSPC", "300..305"),
+        ("pwrite64", "EIO", "350"),
         ("rename", "EROFS", "5"),
     ],
 )

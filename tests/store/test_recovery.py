@@ -246,6 +246,7 @@ SWEEP = """
     from pathlib import Path
     from edge_daemon.clock import SystemClock
     from edge_daemon.store.backup import back_up
+    from edge_daemon.store.deleting import mark_deleted, remove_deleted
     from edge_daemon.store.replace import decide, finish, repair
     from edge_daemon.store.writer import Store
 
@@ -255,6 +256,9 @@ SWEEP = """
     def act(folder):
         if action == "back up":
             back_up(folder)
+        elif action == "delete":
+            with Store.open(folder, SystemClock()) as store:
+                remove_deleted(store, mark_deleted(store, [2, 5], "2026-11-22"))
         elif action == "repair":
             Store.open(folder, SystemClock(), prepare=repair).close()
         else:
@@ -341,3 +345,19 @@ def test_killed_before_any_step_of_a_backup_those_there_are_good(box, tmp_path, 
         assert not list(target.glob("backups/*.partial*"))
         with Store.open(target, clock) as store:
             assert store.recovery is None
+
+
+def test_killed_before_any_step_of_a_deletion_no_row_misses_its_file(box, tmp_path, clock):
+    targets = sweep(box, "delete", tmp_path / "work")
+    assert len(targets) > 10
+    seen = set()
+    for target in targets:
+        with Store.open(target, clock) as store:
+            assert store.recovery is None
+        with closing(queries.connect(target)) as db:
+            rows = queries.captures(db)
+        for row in rows:
+            file = target / layout.ARCHIVE_NAME / row["sha256"][:2] / f"{row['sha256']}.raw"
+            assert row["raw_deleted_wall"] is not None or file.is_file()
+        seen.add(tuple(sorted(row["id"] for row in rows if row["raw_deleted_wall"])))
+    assert seen == {(), (2, 5)}
