@@ -172,8 +172,10 @@ def split(data: bytes) -> list[tuple[str, bytes]]:
         parts.append((name, data[begin : begin + size]))
         at = begin + size
     # Whatever it says, and the checksums with it: only what we would write again is taken.
-    unique = len({name for name, _ in parts}) == len(parts)
-    if len(parts) < 2 or not unique or not _same(parts, data):
+    names = {name for name, _ in parts}
+    # zipfile would cut a name at these, and warn of what then has the same.
+    plain = len(names) == len(parts) and not any("/" in name or "\0" in name for name in names)
+    if len(parts) < 2 or not plain or not _same(parts, data):
         raise Quarantine(
             "malformed",
             f"expected the parts of one run as this program joins them, found a ZIP file of "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import zipfile
 import zlib
 
 import numpy as np
@@ -17,7 +18,8 @@ from edge_daemon.decode.calibration import _load
 from edge_daemon.decode.draft import Identity, propose, render
 from edge_daemon.decode.draft.regularity import low_bytes_first
 from edge_daemon.decode.profile import ProfileError, load_profile
-from edge_daemon.errors import EdgeError, Fatal
+from edge_daemon.errors import EdgeError, Fatal, Quarantine
+from edge_daemon.parts import split
 from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.sources.framing import make_framer
 from edge_daemon.store import pictures
@@ -68,6 +70,23 @@ def test_a_file_of_hundreds_of_mistakes_is_answered_in_a_page(tmp_path):
     with pytest.raises(BundleError, match=r"and \d+ more") as caught:
         load_bundle(bundle)
     assert len(caught.value.message) < 4000
+
+
+@pytest.mark.parametrize("names", [("x/", "y/"), ("a\0b", "a\0c"), ("same", "same")])
+def test_parts_whose_names_are_the_same_once_they_are_cut(names):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("1", b"A,B\n1,2\n")
+        archive.writestr("2", b"A,B\n3,4\n")
+    data = stream.getvalue()
+    for number, name in enumerate(names, 1):
+        told, length = name.encode(), len(name).to_bytes(2, "little")
+        local = data.index(b"PK\x03\x04", data.index(str(number).encode()) - 30)
+        data = (
+            data[: local + 26] + length + data[local + 28 : local + 30] + told + data[local + 31 :]
+        )
+    with pytest.raises(Quarantine, match="another making"):
+        split(data)
 
 
 def test_an_endless_key_or_value_of_a_framing_is_shown_in_part():
