@@ -110,12 +110,13 @@ def clinic(make_box, tmp_path_factory):
     assert all(result["status"] == "classified" for result in results)
     box = make_box(folder / "data")
     with _served(box) as url:
-        yield Clinic(box, url, _fill(box))
+        runs = {Path(r["file"]).stem.split("_")[-1]: r["run_id"] for r in reversed(results)}
+        yield Clinic(box, url, runs | _fill(box))
 
 
 def _fill(box):
     _tell_status(box)
-    runs = {"dog": 1, "cat": 2, "horse": 3}
+    runs = {}
     for visit in range(4):
         runs["bello"] = box.add(patient_name="Bello", patient_id="P-7", flags=())
         if visit == 3:
