@@ -208,7 +208,8 @@ def test_status_says_when_an_analyzer_was_last_heard(invoke, clinic):
     (clinic.path / "run").mkdir()
     board = Board()
     board.update(of_sources(sources, {}, 0.0, 0.0), "2026-01-01T00:00:00.000000Z", 0.0)
-    content = {"sources": sources, "health": board.describe()}
+    page = "http://127.0.0.1:8470/"
+    content = {"sources": sources, "health": board.describe(), "web": {"url": page, "reason": ""}}
     (clinic.path / "run" / "status.json").write_text(json.dumps(content))
     holder = subprocess.Popen(
         [sys.executable, "-c", "print(flush=True); input()", "edge_daemon"],
@@ -221,6 +222,8 @@ def test_status_says_when_an_analyzer_was_last_heard(invoke, clinic):
     as_json = invoke("status", "--data-dir", clinic.path, "--json").json
     holder.communicate(b"\n")
     assert shown.code == errors.EXIT_WARNINGS
+    assert page in shown.out
+    assert as_json["page"] == page
     assert "last heard 2 min ago, 1,200 messages, 1.5 kB discarded" in shown.out
     assert "not heard yet" in shown.out
     assert "ttyUSB0 may be another device" in shown.out
