@@ -95,7 +95,7 @@ class CallModel:
         stage1, shift1 = adapt_stage1(bundle, stage1, self.signals, self._peak, volume_ul)
         red = stage1[:, 0] > RED_FLOOR
         stage2 = self._run(self._stage2, self.signals[red])
-        _, found2 = reestimate(stage2, self._priors2)
+        _, found2 = reestimate(stage2, self._priors2, weight=stage1[red, 0])
         return shift1, found2 / self._priors2
 
     def posterior(self, signals: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -68,7 +68,7 @@ class Expected:
         variance = 1 / max(number, 1.0) + DOUBLET_SD**2
         return cls(OTHER, share, max((1 - share) / (share * variance) - 1, 0.0))
 
-    def pull(self, priors: NDArray[np.float64], events: int) -> NDArray[np.float64]:
+    def pull(self, priors: NDArray[np.float64], events: float) -> NDArray[np.float64]:
         """Draw the class's frequency, as counted, towards what was known."""
         counted = priors[self.column]
         wanted = (counted * events + self.share * self.strength) / (events + self.strength)
@@ -147,6 +147,7 @@ def reestimate(
     posterior: NDArray[np.float32],
     training_priors: NDArray[np.float64],
     known: Expected | None = None,
+    weight: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Adapt posteriors to the run's own class frequencies.
 
@@ -158,27 +159,34 @@ def reestimate(
         float64 ``(classes,)``, all positive.
     known
         What is known of one class's frequency beforehand.
+    weight
+        float32 ``(events,)``: probability that each event is of these classes at all; without it
+        all are. A chance doublet that is a red cell with a chance of one in a hundred must not
+        count as a whole clump.
 
     Returns
     -------
     tuple
         The adapted posterior (same shape, rows sum to 1) and the frequencies found.
     """
-    events = len(posterior)
-    if events == 0:
+    if weight is None:
+        weight = np.ones(len(posterior), dtype=np.float32)
+    events = float(weight.sum(dtype=np.float64))
+    if events <= 0:
         return posterior, training_priors
     open_rows = np.flatnonzero(posterior.max(axis=1) < SETTLED)
     # One contiguous row a class: the inner loop then runs over events, not over three classes.
     uncertain = np.ascontiguousarray(posterior[open_rows].T)
-    settled = posterior.sum(axis=0, dtype=np.float64) - uncertain.sum(axis=1, dtype=np.float64)
-    counted = posterior.mean(axis=0, dtype=np.float64)
+    heavy = weight[open_rows].astype(np.float64)
+    total = np.einsum("i,ij->j", weight, posterior, dtype=np.float64)
+    settled = total - uncertain @ heavy
+    counted = total / events
     priors = _bounded(known.pull(counted, events) if known else counted, training_priors)
     adapted = uncertain
     for _ in range(_ITERATIONS):
         adapted = uncertain * (priors / training_priors).astype(np.float32)[:, None]
         adapted /= adapted.sum(axis=0)
-        found = adapted.sum(axis=1, dtype=np.float64)
-        counted = (settled + found) / events
+        counted = (settled + adapted @ heavy) / events
         updated = _bounded(known.pull(counted, events) if known else counted, training_priors)
         change = float(np.abs(updated - priors).max())
         priors = updated

@@ -75,7 +75,7 @@ class Classifier:
         stage1, _ = adapt_stage1(self._bundle, stage1, signals, peak, batch.sample.volume_ul)
         red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
         stage2 = self._run(self._stage2, signals[red], peak)
-        stage2, _ = reestimate(stage2, self._priors2)
+        stage2, _ = reestimate(stage2, self._priors2, weight=stage1[red, 0])
         posterior = np.empty((len(signals), len(CELL_CLASSES)), dtype=np.float32)
         posterior[:, :3] = stage1[:, :1] * self._priors2.astype(np.float32)
         posterior[red, :3] = stage1[red, :1] * stage2

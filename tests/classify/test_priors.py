@@ -62,3 +62,34 @@ def test_no_events_change_nothing():
     adapted, priors = reestimate(np.empty((0, 3), np.float32), TRAINING)
     assert adapted.shape == (0, 3)
     np.testing.assert_array_equal(priors, TRAINING)
+
+
+def test_an_event_counts_as_far_as_it_is_of_these_classes():
+    """Doublets that look like clumps, but hardly are red cells, do not make clumps commoner."""
+    shares = np.array([0.98, 0.01, 0.01])
+    cells, codes = posteriors(shares, overlap=3.0, n=20_000)
+    doublets = np.tile(np.float32([0.05, 0.9, 0.05]), (2000, 1))
+    posterior = np.concatenate([cells, doublets])
+    weight = np.repeat(np.float32([1.0, 0.01]), [len(cells), len(doublets)])
+    weighed, found = reestimate(posterior, TRAINING, weight=weight)
+    _, alone = reestimate(cells, TRAINING)
+    assert found[1] == pytest.approx(alone[1], abs=1.5e-3)
+    assert reestimate(posterior, TRAINING)[1][1] > 5 * found[1]
+    true = np.bincount(codes, minlength=3)
+    assert weighed[: len(cells), 1].sum() == pytest.approx(true[1], rel=0.3)
+
+
+def test_equal_weights_are_none():
+    posterior, _ = posteriors(np.array([0.9, 0.05, 0.05]), overlap=2.0, n=3000)
+    plain, weighed = (
+        reestimate(posterior, TRAINING, weight=w) for w in (None, np.full(3000, 0.5, np.float32))
+    )
+    np.testing.assert_allclose(weighed[1], plain[1], atol=1e-7)
+    np.testing.assert_allclose(weighed[0], plain[0], atol=1e-5)
+
+
+def test_events_that_are_surely_of_other_classes_change_nothing():
+    posterior, _ = posteriors(np.array([0.9, 0.05, 0.05]), overlap=2.0, n=50)
+    adapted, priors = reestimate(posterior, TRAINING, weight=np.zeros(50, np.float32))
+    np.testing.assert_array_equal(adapted, posterior)
+    np.testing.assert_array_equal(priors, TRAINING)
