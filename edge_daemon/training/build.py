@@ -14,16 +14,15 @@ import numpy as np
 from edge_daemon.classify.manifest import Identity, Inputs, Provenance, Uncertainty, Validity
 from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import Classifier
-from edge_daemon.classify.session import StageSession
 from edge_daemon.classify.tally import tally_cells
 from edge_daemon.errors import EdgeError
-from edge_daemon.training.bundling import Recipe, write_bundle
+from edge_daemon.training.bundling import Recipe, exact_twin, write_bundle
 from edge_daemon.training.card import training_card
 from edge_daemon.training.checkpoint import fingerprint_of, open_checkpoint
 from edge_daemon.training.data import ANCHOR, Cohort, Run, load_cohort
 from edge_daemon.training.doubt import fit_uncertainty, residuals
+from edge_daemon.training.evaluate import Twin, compare_twins
 from edge_daemon.training.fit import Fitted, fit
-from edge_daemon.training.graphs import build_graph
 from edge_daemon.training.habits import learn_habits
 from edge_daemon.training.report_training import Diary, as_batch, leave_report
 from edge_daemon.training.trainer import Schedule
@@ -51,14 +50,13 @@ class Agreement:
     uncertainty
         The bundle's own error from run to run, the analyzer's imprecision taken off
         (`doubt.fit_uncertainty`).
-    int8_difference
-        Largest difference of a class's share of the events, int8 against float, over the
-        validation runs; one value for each stage.
+    twins
+        The validation runs by the int8 and by the float graphs.
     """
 
     runs: int
     uncertainty: Uncertainty
-    int8_difference: tuple[float, float]
+    twins: tuple[Twin, ...]
 
 
 def train_bundle(  # noqa: PLR0913 - each option is one of the command's
@@ -123,7 +121,7 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
         card=training_card(recipe.identity, cohort, fitted, agreement),
     )
     bundle = write_bundle(out, fitted.networks, recipe, runs)
-    leave_report(bundle, cohort, fitted, diary)
+    leave_report(bundle, cohort, fitted, diary, agreement.twins)
     checkpoint.drop()
     return bundle
 
@@ -174,33 +172,18 @@ def _recipe(folder: str, cohort: Cohort, fitted: Fitted, seed: int) -> Recipe:
 
 def compare(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> Agreement:
     """Run the finished bundle on all runs and hold it against their reports."""
-    classifier = Classifier(bundle)
-    compared = []
-    for run in cohort.runs:
+    classifier, exact = Classifier(bundle), Classifier(exact_twin(bundle, fitted.networks))
+    compared, twins = [], []
+    for index, run in enumerate(cohort.runs):
         batch = as_batch(run, cohort)
         calls = classifier.classify(batch)
         found = {m.code: m.value for m in quantify(batch, calls, bundle).measurements}
         tally = tally_cells(batch, calls, bundle.manifest.coincidence)
         compared.append(residuals(tally, found, run.reference))
+        if index in fitted.validation:
+            twins.append(compare_twins(run.reference.capture, calls, exact.classify(batch)))
     return Agreement(
         runs=len(compared),
         uncertainty=fit_uncertainty(compared, [compared[i] for i in fitted.validation]),
-        int8_difference=_int8_difference(bundle, cohort, fitted),
+        twins=tuple(twins),
     )
-
-
-def _int8_difference(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> tuple[float, float]:
-    worst = []
-    for name, network, model in zip(
-        ("stage1", "stage2"), fitted.networks, (bundle.stage1, bundle.stage2), strict=True
-    ):
-        exact = StageSession(build_graph(network, name).SerializeToString(), name)
-        int8 = StageSession(model, name)
-        shares = []
-        for index in fitted.validation:
-            run = cohort.runs[index]
-            signals = run.signals[:CALIBRATION_EVENTS]
-            means = [s.run(signals, run.peak)[1].mean(axis=0) for s in (exact, int8)]
-            shares.append(float(np.abs(means[0] - means[1]).max()))
-        worst.append(max(shares))
-    return worst[0], worst[1]

@@ -6,7 +6,7 @@ import hashlib
 import io
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -115,6 +115,15 @@ def write_bundle(
     )
     files[MANIFEST] = _manifest(recipe, networks, files).encode()
     return _install(out, files)
+
+
+def exact_twin(bundle: Bundle, networks: tuple[Network, Network]) -> Bundle:
+    """Take the bundle with its networks before quantization."""
+    stage1, stage2 = (
+        build_graph(network, name).SerializeToString()
+        for network, name in zip(networks, ("stage1", "stage2"), strict=True)
+    )
+    return replace(bundle, stage1=stage1, stage2=stage2)
 
 
 def golden_vectors(

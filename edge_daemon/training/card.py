@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 import tomlkit
@@ -25,7 +26,7 @@ MEASURED: Final = "## Measured against truth"
 
 def training_card(identity: Identity, cohort: Cohort, fitted: Fitted, agreement: Agreement) -> str:
     """Write the card as it stands after training, before any truth is known."""
-    doubt, int8 = agreement.uncertainty, agreement.int8_difference
+    doubt, twins = agreement.uncertainty, agreement.twins
     source = "Simulated runs only; nothing here has seen an animal." if cohort.simulated else ""
     lines = [
         f"# {identity.name} {identity.version}",
@@ -53,8 +54,9 @@ def training_card(identity: Identity, cohort: Cohort, fitted: Fitted, agreement:
         ),
         "",
         (
-            "Int8 against float, largest difference of a class's share of the events: "
-            f"stage 1 {int8[0]:.3%}, stage 2 {int8[1]:.3%}."
+            f"Int8 against float, over {len(twins)} validation runs: a class's share of the "
+            f"events changes by at most {max(t.counts for t in twins):.3%}, "
+            f"{fmean(t.identical for t in twins):.3%} of the events are called the same."
         ),
         "",
         "## Limits",

@@ -6,7 +6,7 @@ Measured on the runs that no gradient came from, against what an analyzer report
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,9 +15,8 @@ from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import Classifier
 from edge_daemon.errors import Quarantine
 from edge_daemon.records import CELL_CLASSES, CellBatch, SampleInfo
+from edge_daemon.training.bundling import exact_twin
 from edge_daemon.training.cells import densities
-from edge_daemon.training.evaluate import Twin, compare_twins
-from edge_daemon.training.graphs import build_graph
 from edge_daemon.training.report import by_species, looks, speed, write_report
 from edge_daemon.training.report_causes import Causes, causes_section, find_causes
 from edge_daemon.training.report_figures import (
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.training.cells import Density
     from edge_daemon.training.data import Cohort, Run
+    from edge_daemon.training.evaluate import Twin
     from edge_daemon.training.fit import Fitted
     from edge_daemon.training.trainer import Report
 
@@ -85,7 +85,6 @@ class _Checked:
     """By measurand: species, reported, measured, and the run's share of `other`."""
     shares: dict[str, list[Any]] = field(default_factory=dict)
     sure: Any = field(default_factory=lambda: np.zeros(len(SURE_EDGES), dtype=np.int64))
-    twins: list[Twin] = field(default_factory=list)
     us_per_event: list[float] = field(default_factory=list)
     density: list[Density] = field(default_factory=list)
     causes: list[Causes] = field(default_factory=list)
@@ -93,7 +92,9 @@ class _Checked:
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
-def leave_report(bundle: Bundle, cohort: Cohort, fitted: Fitted, diary: Diary) -> Path:
+def leave_report(
+    bundle: Bundle, cohort: Cohort, fitted: Fitted, diary: Diary, twins: Sequence[Twin]
+) -> Path:
     """Write ``<bundle>-report/`` beside a bundle: ``report.html`` and the float graphs.
 
     Parameters
@@ -104,6 +105,8 @@ def leave_report(bundle: Bundle, cohort: Cohort, fitted: Fitted, diary: Diary) -
         What it was trained on, and the networks before quantization.
     diary
         Losses of every epoch.
+    twins
+        The validation runs by the int8 and by the float graphs.
 
     Returns
     -------
@@ -116,12 +119,8 @@ def leave_report(bundle: Bundle, cohort: Cohort, fitted: Fitted, diary: Diary) -
         The folder cannot be written.
     """
     folder = bundle.path.with_name(f"{bundle.path.name}-report")
-    graphs = [
-        build_graph(network, name).SerializeToString()
-        for network, name in zip(fitted.networks, ("stage1", "stage2"), strict=True)
-    ]
-    exact = replace(bundle, stage1=graphs[0], stage2=graphs[1])
-    checked = _check(bundle, exact, [cohort.runs[i] for i in fitted.validation], cohort)
+    exact = exact_twin(bundle, fitted.networks)
+    checked = _check(bundle, [cohort.runs[i] for i in fitted.validation], cohort)
     title = f"{bundle.id}: training report"
     subtitle = (
         f"{len(cohort.runs)} runs of {', '.join(cohort.profiles)}; {len(cohort.dropped)} captures "
@@ -134,11 +133,11 @@ def leave_report(bundle: Bundle, cohort: Cohort, fitted: Fitted, diary: Diary) -
         _classes(checked),
         looks(checked.density),
         causes_section(checked.causes),
-        speed(checked.twins, checked.us_per_event, _size(bundle)),
+        speed(twins, checked.us_per_event, _size(bundle)),
         *([_reasons(cohort, checked)] if cohort.dropped or checked.refused else []),
     ]
     content = page(title, subtitle, sections, simulated=cohort.simulated)
-    for name, graph in zip(("stage1", "stage2"), graphs, strict=True):
+    for name, graph in (("stage1", exact.stage1), ("stage2", exact.stage2)):
         write_report(folder / f"{name}.onnx", graph)
     write_report(folder / "report.html", content.encode())
     return folder
@@ -148,8 +147,8 @@ def _size(bundle: Bundle) -> int:
     return sum(f.stat().st_size for f in bundle.path.iterdir() if f.is_file())
 
 
-def _check(bundle: Bundle, exact: Bundle, runs: Sequence[Run], cohort: Cohort) -> _Checked:
-    classifier, twin = Classifier(bundle), Classifier(exact)
+def _check(bundle: Bundle, runs: Sequence[Run], cohort: Cohort) -> _Checked:
+    classifier = Classifier(bundle)
     checked = _Checked()
     for run in runs:
         batch = as_batch(run, cohort)
@@ -161,7 +160,6 @@ def _check(bundle: Bundle, exact: Bundle, runs: Sequence[Run], cohort: Cohort) -
             checked.refused.append((run.reference.capture, error.message))
             continue
         checked.us_per_event.append(1e6 * (time.process_time() - start) / batch.events)
-        checked.twins.append(compare_twins(run.reference.capture, calls, twin.classify(batch)))
         share = calls.posterior.mean(axis=0, dtype=np.float64)
         species = run.reference.species or "not said"
         checked.shares.setdefault(species, []).append(share)
