@@ -6,6 +6,7 @@ from edge_daemon.training.data import Reference
 from edge_daemon.training.doubt import (
     CLUMP_ODDS,
     CLUMP_SD,
+    PLATELET_FLOOR,
     Residual,
     fit_doubt,
     fit_uncertainty,
@@ -96,6 +97,12 @@ def test_runs_that_gave_no_gradient_widen_the_doubt_where_they_are_further_off()
     spoilt = fit_uncertainty(runs, worse)
     assert spoilt.platelet > 1.5 * alone.platelet
     assert spoilt.platelet_odds > 1.5 * alone.platelet_odds
+
+
+def test_platelets_are_never_doubted_less_than_an_analyzer_can_show():
+    told = fit_uncertainty([{"PLT": row, "RETIC%": row} for row in made(0.0, 0.0)])
+    assert (told.platelet, told.platelet_odds) == PLATELET_FLOOR
+    assert told.reticulocyte_odds < PLATELET_FLOOR[1]
 
 
 def test_clumps_that_nobody_reports_are_doubted_as_assumed():
