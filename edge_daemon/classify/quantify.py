@@ -129,6 +129,7 @@ def _measure(
     window = manifest.coincidence.uncertainty
     # A cell inside a clump is uncertain by about half a cell, all of them together by a tenth.
     red_doubt = tally.extra_cells / 4 + (_CLUMP_SIZE_SD * tally.extra_cells) ** 2
+    red_doubt += (doubt.clumped_rbc_odds * tally.extra_leverage) ** 2
     red_doubt += tally.red_spread + (doubt.rbc_odds * tally.red_leverage) ** 2
     red_doubt += (window * tally.crowding * tally.red_events) ** 2
     red = _Counted(tally.red_cells, red_doubt, math.hypot(doubt.rbc, METERING_SD))

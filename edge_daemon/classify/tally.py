@@ -43,8 +43,9 @@ class Tally:
         The same of events that hold at least one red cell, chance doublets of them included.
     crowding, company
         Red cells, and particles of any kind, within one coincidence window.
-    extra_cells
-        Red cells inside clumps beyond one a clump, from their extinction.
+    extra_cells, extra_leverage
+        Red cells inside clumps beyond one a clump, from their extinction, and their change per
+        unit of error in the log-odds of clumps.
     """
 
     events: tuple[float, ...]
@@ -56,6 +57,7 @@ class Tally:
     crowding: float
     company: float
     extra_cells: float
+    extra_leverage: float
 
     @property
     def singles(self) -> float:
@@ -91,6 +93,7 @@ def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) ->
     either = np.stack([red, 1.0 - red], axis=1)
     red_events = either.sum(axis=0, dtype=np.float64)
     window = coincidence.window_ul
+    clumps, beyond_one = p[:, CLUMP], np.maximum(several - 1.0, 0.0)
     return Tally(
         events=tuple(events.tolist()),
         spread=_spread(p, events),
@@ -100,7 +103,8 @@ def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) ->
         red_leverage=_leverage(either)[0],
         crowding=crowding(float(red_events[0]), batch.sample, window),
         company=crowding(batch.events, batch.sample, window),
-        extra_cells=float(p[:, CLUMP] @ np.maximum(several - 1.0, 0.0)),
+        extra_cells=float(clumps @ beyond_one),
+        extra_leverage=float((clumps * (1 - clumps)) @ beyond_one),
     )
 
 

@@ -114,6 +114,27 @@ def test_red_cells_that_may_be_debris_widen_the_interval_of_rbc(bundle, make_cel
     assert np.sqrt(widened) == pytest.approx(1.96 * 500 / 4 / red, rel=0.15)
 
 
+def test_clumps_that_may_be_one_large_cell_widen_the_interval_of_rbc(bundle, make_cells):
+    """The cells that a clump hides are as doubtful as the clump."""
+    batch, codes = make_cells([9500, 0, 0, 300, 200])
+    area = batch.channels.index("EXT.A")
+    signals = batch.signals.copy()
+    signals[:400, area] = 3 * np.median(signals[400:9500, area])
+    batch = replace(batch, signals=signals)
+    posterior = certain(codes).posterior.copy()
+    posterior[:400] = (0.5, 0, 0.5, 0, 0)
+    calls = replace(certain(codes), posterior=posterior)
+
+    def half_width(odds):
+        doubt = bundle.manifest.uncertainty.model_copy(update={"clumped_rbc_odds": odds})
+        by = replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": doubt}))
+        rbc = values(quantify(batch, calls, by))["RBC"]
+        return (rbc.high - rbc.low) / 2 / rbc.value
+
+    widened = np.sqrt(half_width(1.0) ** 2 - half_width(0.0) ** 2)
+    assert widened == pytest.approx(1.96 * 400 / 4 * 2 / (9500 + 400), rel=0.15)
+
+
 @pytest.mark.parametrize(
     "sample",
     [

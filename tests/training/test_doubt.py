@@ -61,6 +61,7 @@ def tally(clumps=0.0):
         crowding=0.013,
         company=0.014,
         extra_cells=0.5 * clumps,
+        extra_leverage=0.1 * clumps,
     )
 
 
