@@ -214,7 +214,9 @@ class Box:
 
     # -- supervision -------------------------------------------------------------------------
 
-    def until(self, condition: Callable[[], object], seconds: float, what: str) -> float:
+    def until(
+        self, condition: Callable[[], object], seconds: float, what: str, every: float = 0.01
+    ) -> float:
         """Wait as the service manager would: a service that ended is started again.
 
         Returns
@@ -234,7 +236,7 @@ class Box:
                 ended_at = now
             elif now - ended_at >= RESTART_S:
                 self.start()
-            time.sleep(0.01)
+            time.sleep(every)
         return time.monotonic() - began
 
     def serves_again(self, numbers: Iterator[int], seconds: float = 120.0) -> float:
@@ -252,7 +254,10 @@ class Box:
     def finish(self, seconds: float = 180.0) -> None:
         """Wait until everything that was fed has its result."""
         self.until(
-            lambda: not unfinished(self.data, self.fed), seconds, "everything fed has its result"
+            lambda: not unfinished(self.data, self.fed),
+            seconds,
+            "everything fed has its result",
+            every=0.01 + len(self.fed) / 10_000,
         )
 
     def conclude(self, record: Record, numbers: Iterator[int], seconds: float = 180.0) -> None:

@@ -86,6 +86,12 @@ class Senders:
                 raise FaultError("an analyzer never stopped sending")
         self._threads.clear()
 
+    def forget(self, told: set[str]) -> None:
+        """Take no notice of what was acknowledged besides: the fault had begun by then."""
+        for key in self._box.line_acks - told:
+            del self.sent[key], self._box.fed[key]
+        self._box.line_acks = told
+
     def deliver_all(self) -> None:
         """Send again what got no answer, until it does."""
         self._box.start()

@@ -51,6 +51,7 @@ ROWS = (
     Row("kill", "SIGKILL at any moment", kill.kill_at_any_moment),
     Row("kill-mid-write", "SIGKILL mid-write", kill.kill_mid_write, ("strace",)),
     Row("power-cut", "Power cut", power.power_cut, ("root",)),
+    Row("power-cut-lines", "Power cut, on lines", power.power_cut_on_lines, ("root",)),
     Row("crash-image", "Power cut, writes torn", power.crash_image, ("strace",)),
     Row("lying-disk", "Power cut, disk lies (control)", power.lying_disk, ("root", "libeatmydata")),
     Row("failing-sync", "EIO, then a power cut", disk.failing_sync, ("root", "strace")),

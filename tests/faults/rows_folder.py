@@ -20,6 +20,9 @@ _SIGHTED = (
 )
 
 
+_CLASSIFIED = "SELECT count(*) FROM captures WHERE state = 'classified'"
+
+
 def unfinished_files(trial: Trial) -> Record:
     """Half-written, growing and given-up files: nothing is taken early, nothing waits for ever."""
     record = trial.record("unfinished-files")
@@ -157,13 +160,14 @@ def burst(trial: Trial) -> Record:
         box.serves_again(trial.numbers)
         began = time.monotonic()
         box.feed_many(trial.numbers, count)
-        while left := len(unfinished(box.data, box.fed)):
+        for done in range(min(2000, count), count + 1, 2000):
             box.until(
-                lambda left=left: len(unfinished(box.data, box.fed)) <= max(0, left - 2000),
+                lambda done=done: box.ask(_CLASSIFIED)[0][0] > done,
                 3600.0,
                 "the burst is worked off",
+                every=0.5,
             )
-            trial.say(f"{len(box.fed) - left} of {count} files")
+            trial.say(f"{done} of {count} files")
         took = time.monotonic() - began
         peak = _peak_mb(box.pid)
         record.trials += count

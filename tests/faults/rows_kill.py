@@ -19,8 +19,8 @@ def kill_at_any_moment(trial: Trial) -> Record:
     """Folder, serial line and network at once; killed after a random number of answers."""
     record = trial.record("kill")
     done = 0
-    while done < trial.size(8, 200):
-        lives = min(LIVES, trial.size(8, 200) - done)
+    while done < trial.size(8, 100):
+        lives = min(LIVES, trial.size(8, 100) - done)
         with trial.box(f"box{done}") as box, Senders(box, trial.numbers) as senders:
             for _ in range(lives):
                 box.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.faults.audit import Acks, audit
 from tests.faults.bench import Box, FaultError, Record, Trial
 from tests.faults.disks import Ext4, ext4, library
+from tests.faults.lines import Senders
 from tests.faults.model_disk import CALLS, replay, said
 from tests.faults.tracing import traced
 
@@ -23,6 +24,47 @@ def power_cut(trial: Trial, build: str = "frequent_checkpoints") -> Record:
     _cut_until(trial, record, trial.size(16, 500), build=build)
     record.measure = "ext4, shut down without a flush of its journal"
     return record
+
+
+def power_cut_on_lines(trial: Trial) -> Record:
+    """The same while a serial line and the network bring messages: what they were told counts."""
+    record = trial.record("power-cut-lines")
+    told = 0
+    while record.trials < trial.size(5, 100):
+        name = f"box{record.trials}"
+        with (
+            ext4(trial.folder / name) as disk,
+            trial.box(name, data=disk.point / "data") as box,
+            Senders(box, trial.numbers) as senders,
+        ):
+            for _ in range(min(CUTS, trial.size(5, 100) - record.trials)):
+                _cut_lines(trial, box, disk, senders)
+                record.add(box.audit())
+                record.trials += 1
+            senders.deliver_all()
+            box.conclude(record, trial.numbers)
+            record.add(senders.audit())
+            told += len(senders.sent)
+        trial.say(f"{record.trials} power cuts")
+    record.measure = f"{told} messages acknowledged on a serial line and the network"
+    return record
+
+
+def _cut_lines(trial: Trial, box: Box, disk: Ext4, senders: Senders) -> None:
+    wanted = len(box.line_acks) + trial.rng.randint(0, 4)
+    box.start(build="frequent_checkpoints")
+    senders.send(2)
+    deadline = time.monotonic() + 6.0
+    while len(box.line_acks) < wanted and time.monotonic() < deadline and box.running:
+        time.sleep(0.002)
+    time.sleep(trial.rng.random() * 0.05)
+    before, told = len(box.read_log()), set(box.line_acks)
+    disk.cut()
+    box.kill()
+    senders.settle()
+    box.forget(before)
+    senders.forget(told)
+    disk.replug()
 
 
 def lying_disk(trial: Trial) -> Record:
