@@ -74,7 +74,7 @@ class Box:
         self.pid = 0
         self.started_at = 0.0
         self.code: int | None = None
-        self.build: str | None = None
+        self.build = ""
         self.env: dict[str, str] = {}
         self.fed: dict[str, str] = {}  # digest: file name
         self.line_acks: set[str] = set()

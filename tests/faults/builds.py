@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, event
 
-from edge_daemon import dispatcher, health, service
+from edge_daemon import dispatcher, health, service, worker_handle
 from edge_daemon.sources import folder, tcp
 from edge_daemon.store import committer, engine, layout, migrate, writer
 
@@ -61,6 +61,11 @@ def synchronous_off() -> None:
         for pragma in engine._PRAGMAS
     )
     assert "PRAGMA synchronous=OFF" in engine._PRAGMAS
+
+
+def unhurried_workers() -> None:
+    """Let workers start at the lowest priority, where a life ends before they are needed."""
+    worker_handle._CHILD = f"import os; os.nice(19); {worker_handle._CHILD}"
 
 
 def frequent_checkpoints() -> None:

@@ -109,7 +109,7 @@ def hung_loop(trial: Trial) -> Record:
             with trial.box(f"box-{loop}", zygote=zygote, more=(network,)) as box:
                 silences[loop] = _silence(box, loop, beat, trial)
                 box.kill()
-                box.env, box.build = {}, None
+                box.env, box.build = {}, ""
                 box.start()
                 record.recovered(silences[loop] + beat + box.serves_again(trial.numbers))
                 record.add(box.audit())

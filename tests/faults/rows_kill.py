@@ -72,7 +72,8 @@ def _killed_life(trial: Trial, box: Box, limits: dict[str, int]) -> bool:
     patient = trial.rng.random() < 0.2  # until the analyses are recorded
     fed = box.feed_many(trial.numbers, 4)
     inject = f"inject={call}:signal=SIGKILL:when={number}"
-    with traced(box, "-e", f"trace={call}", "-e", inject):
+    build = box.build if patient else f"{box.build} unhurried_workers"
+    with traced(box, "-e", f"trace={call}", "-e", inject, build=build):
         deadline = time.monotonic() + (6.0 if patient else 2.0)
         while box.running and time.monotonic() < deadline:
             acks = box.acks

@@ -52,7 +52,7 @@ def power_cut_on_lines(trial: Trial) -> Record:
 
 def _cut_lines(trial: Trial, box: Box, disk: Ext4, senders: Senders) -> None:
     wanted = len(box.line_acks) + trial.rng.randint(0, 4)
-    box.start(build="frequent_checkpoints")
+    box.start(build="frequent_checkpoints unhurried_workers")
     senders.send(2)
     deadline = time.monotonic() + 6.0
     while len(box.line_acks) < wanted and time.monotonic() < deadline and box.running:
@@ -103,7 +103,7 @@ def _cut_life(trial: Trial, box: Box, disk: Ext4, build: str) -> None:
     patient = trial.rng.random() < 0.25  # until analyses are recorded
     fed = box.feed_many(trial.numbers, trial.rng.randint(2, 6))
     wanted = len(box.acks) + trial.rng.randint(0, len(fed))
-    box.start(build=build)
+    box.start(build=build if patient else f"{build} unhurried_workers")
     deadline = time.monotonic() + (10.0 if patient else 6.0)
     while time.monotonic() < deadline and box.running:
         if len(box.acks) >= wanted and not patient:

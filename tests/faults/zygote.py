@@ -40,7 +40,7 @@ class Zygote:
     def start(self, config: Path, log: Path, **how: Any) -> int:
         """Fork a service; its process id.
 
-        `how` may hold `build` (a name in `builds`), `env` and `gate` (a FIFO: the child waits
+        `how` may hold `build` (names in `builds`), `env` and `gate` (a FIFO: the child waits
         until somebody opens it for writing).
         """
         return self._ask(start={"config": str(config), "log": str(log), **how})
@@ -114,7 +114,7 @@ def _serve(how: dict[str, Any]) -> int:
     os.environ.update(how.get("env", {}))
     if gate := how.get("gate"):
         os.close(os.open(gate, os.O_RDONLY))
-    if build := how.get("build"):
+    for build in how.get("build", "").split():
         getattr(builds, build)()
     try:
         return run_service(load_config(Path(how["config"])), SystemClock())
