@@ -239,19 +239,19 @@ class Box:
             time.sleep(every)
         return time.monotonic() - began
 
-    def serves_again(self, numbers: Iterator[int], seconds: float = 120.0) -> float:
+    def serves_again(self, numbers: Iterator[int], seconds: float = 300.0) -> float:
         """Feed a fresh capture; the seconds until it is durable. It must get its result, too."""
         key = self.feed(capture(next(numbers)))
         taken = self.until(lambda: self.state_of(key), seconds, "a fresh capture is taken")
         self.until(lambda: self.has_result(key), seconds, "a fresh capture has a result")
         return taken
 
-    def answers(self, numbers: Iterator[int], seconds: float = 120.0) -> float:
+    def answers(self, numbers: Iterator[int], seconds: float = 300.0) -> float:
         """Feed a fresh capture; the seconds until it has its result."""
         key = self.feed(capture(next(numbers)))
         return self.until(lambda: self.has_result(key), seconds, "a fresh capture has a result")
 
-    def finish(self, seconds: float = 180.0) -> None:
+    def finish(self, seconds: float = 600.0) -> None:
         """Wait until everything that was fed has its result."""
         self.until(
             lambda: not unfinished(self.data, self.fed),
@@ -260,7 +260,7 @@ class Box:
             every=0.01 + len(self.fed) / 10_000,
         )
 
-    def conclude(self, record: Record, numbers: Iterator[int], seconds: float = 180.0) -> None:
+    def conclude(self, record: Record, numbers: Iterator[int], seconds: float = 600.0) -> None:
         """After the faults: serving again, everything finished, nothing lost or twice."""
         if not self.running:
             self.start()

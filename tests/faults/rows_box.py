@@ -43,7 +43,7 @@ def clock_jumps(trial: Trial) -> Record:
             offset.write_text(f"{jump}\n")
             keys.append(box.feed(capture(next(trial.numbers))))
             record.recovered(
-                box.until(lambda keys=keys: all(map(box.has_result, keys)), 60.0, "results come")
+                box.until(lambda keys=keys: all(map(box.has_result, keys)), 300.0, "results come")
             )
             record.trials += 1
             if record.trials % 4 == 0:
@@ -78,7 +78,7 @@ def poison(trial: Trial) -> Record:
         pid = box.pid
         for kind in kinds * trial.size(1, 2):
             key = box.feed(capture(next(trial.numbers)), f"{kind}-{next(trial.numbers)}.fcs")
-            box.until(lambda key=key: box.state_of(key) is not None, 60.0, "poison is taken")
+            box.until(lambda key=key: box.state_of(key) is not None, 300.0, "poison is taken")
             slowest = max(slowest, box.answers(trial.numbers))
             box.until(
                 lambda key=key: box.state_of(key) == "quarantined", 300.0, "poison is quarantined"
@@ -174,7 +174,7 @@ def interrupted_upgrade(trial: Trial) -> Record:
         with _copy(trial, box, f"at{statement}") as copy:
             copy.start(build="next_release", env={"EDGE_KILL_AT": str(statement)})
             wait(
-                lambda copy=copy: not copy.running or copy.said("service_ready"), 60.0, "it starts"
+                lambda copy=copy: not copy.running or copy.said("service_ready"), 300.0, "it starts"
             )
             code = copy.code
             if code not in {None, -9}:
@@ -198,10 +198,10 @@ def interrupted_upgrade(trial: Trial) -> Record:
 def _go_on(trial: Trial, record: Record, copy: Box) -> None:
     copy.start(build="next_release")
     ready = copy.said("service_ready")
-    wait(lambda: copy.said("service_ready") > ready, 60.0, "the next start succeeds")
+    wait(lambda: copy.said("service_ready") > ready, 300.0, "the next start succeeds")
     record.recovered(time.monotonic() - copy.started_at)
     key = copy.feed(capture(next(trial.numbers)))
-    wait(lambda: _state(copy.data, key) == "classified", 60.0, "a fresh capture has a result")
+    wait(lambda: _state(copy.data, key) == "classified", 300.0, "a fresh capture has a result")
     copy.stop()
     if _revision(copy.data) != builds.NEXT_REVISION:
         record.problems.append("the upgrade was not finished by the next start")
@@ -209,7 +209,7 @@ def _go_on(trial: Trial, record: Record, copy: Box) -> None:
 
 def _downgrade(record: Record, copy: Box, before: list[tuple[object, ...]]) -> None:
     copy.start(build="next_release")
-    wait(lambda: copy.said("service_ready"), 60.0, "it upgrades")
+    wait(lambda: copy.said("service_ready"), 300.0, "it upgrades")
     copy.stop()
     newer = layout.database_path(copy.data).read_bytes()
     copy.start()

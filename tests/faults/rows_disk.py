@@ -93,7 +93,7 @@ def disk_full(trial: Trial) -> Record:
             box.serves_again(trial.numbers)
             filler = _fill(disk, keep_free)
             key = box.feed(capture(next(trial.numbers)))
-            box.until(lambda box=box: box.said("source_paused"), 60.0, "intake pauses")
+            box.until(lambda box=box: box.said("source_paused"), 300.0, "intake pauses")
             if not box.ask("SELECT count(*) FROM runs"):
                 record.problems.append("queries do not work while the disk is full")
             if box.state_of(key) is not None:
@@ -128,7 +128,7 @@ def _fill(disk: Path, keep_free: int) -> Path:
 
 def _resumes(box: Box, key: str) -> float:
     return box.until(
-        lambda: box.state_of(key) is not None, 90.0, "a waiting capture is taken by itself"
+        lambda: box.state_of(key) is not None, 300.0, "a waiting capture is taken by itself"
     )
 
 
@@ -143,7 +143,7 @@ def read_only(trial: Trial) -> Record:
             disk.break_down()
             key = box.feed(capture(next(trial.numbers)))
             box.until(
-                lambda box=box: box.said("source_paused") or not box.running, 60.0, "it notices"
+                lambda box=box: box.said("source_paused") or not box.running, 300.0, "it notices"
             )
             if not box.ask("SELECT count(*) FROM runs"):
                 record.problems.append("queries do not work on a read-only disk")
@@ -176,7 +176,7 @@ def read_only_at_start(trial: Trial) -> Record:
             try:
                 key = box.feed(capture(next(trial.numbers)))
                 box.start()
-                box.until(lambda box=box: box.said("service_failed"), 60.0, "it says why it ends")
+                box.until(lambda box=box: box.said("service_failed"), 300.0, "it says why it ends")
                 if not box.ask("SELECT count(*) FROM runs"):
                     record.problems.append("queries do not work on a read-only mount")
                 run("mount", "-o", "remount,bind,rw", box.data)

@@ -44,7 +44,9 @@ def unfinished_files(trial: Trial) -> Record:
             box.fed[digest(growing)] = slow.name
             part = digest(given_up[:cut])
             early += box.state_of(part) not in {None, "quarantined"}
-            box.until(lambda part=part: box.state_of(part) == "quarantined", 60.0, "it is given up")
+            box.until(
+                lambda part=part: box.state_of(part) == "quarantined", 300.0, "it is given up"
+            )
             dead.write_bytes(given_up)  # exported again under the same name
             box.fed[digest(given_up)] = dead.name
             record.trials += 2
@@ -65,7 +67,7 @@ def duplicates(trial: Trial) -> Record:
         for number in range(trial.size(3, 30)):
             key = box.feed(capture(next(trial.numbers)))
             file = box.export / box.fed[key]
-            box.until(lambda key=key: box.has_result(key), 60.0, "it has a result")
+            box.until(lambda key=key: box.has_result(key), 300.0, "it has a result")
             shutil.copyfile(file, box.export / f"copy-{file.name}")
             os.link(file, box.export / f"link-{file.name}")
             (elsewhere / file.name).write_bytes(file.read_bytes())
@@ -77,7 +79,7 @@ def duplicates(trial: Trial) -> Record:
             )
             if number % 10 == 9:
                 box.restart()
-            box.until(lambda key=key: box.ask(_SIGHTED, key)[0][0] >= 4, 60.0, "it is sighted")
+            box.until(lambda key=key: box.ask(_SIGHTED, key)[0][0] >= 4, 300.0, "it is sighted")
             record.trials += 6
         if trial.size(3, 30) > 1:
             box.fed[digest(capture(0))] = "the one written over others"
@@ -108,7 +110,7 @@ def hostile_names(trial: Trial) -> Record:
             record.trials += 7
         refused = "SELECT count(*) FROM refusals"
         wanted = 5 * trial.size(1, 20)
-        box.until(lambda: box.ask(refused)[0][0] >= wanted, 60.0, "each is refused with a reason")
+        box.until(lambda: box.ask(refused)[0][0] >= wanted, 300.0, "each is refused with a reason")
         if box.state_of(digest(secret.read_bytes())):
             record.problems.append("a file outside the folder was read")
         box.conclude(record, trial.numbers)
@@ -144,7 +146,7 @@ def overflow(trial: Trial) -> Record:
                 path.unlink()
             keys = box.feed_many(trial.numbers, trial.size(20, 200))
             box.signal(signal.SIGCONT)
-            box.until(lambda keys=keys: not unfinished(box.data, keys), 120.0, "all are found")
+            box.until(lambda keys=keys: not unfinished(box.data, keys), 900.0, "all are found")
             record.trials += len(keys)
         box.conclude(record, trial.numbers)
     record.measure = "every file found by the rescan"
@@ -200,7 +202,7 @@ def folder_lost(trial: Trial) -> Record:
             before = box.said("source_degraded")
             unmount_lazily(box.export)
             alarms.append(
-                box.until(lambda n=before: box.said("source_degraded") > n, 90.0, "an alarm")
+                box.until(lambda n=before: box.said("source_degraded") > n, 300.0, "an alarm")
             )
             run("mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", box.export)
             record.recovered(box.serves_again(trial.numbers))
@@ -212,7 +214,7 @@ def folder_lost(trial: Trial) -> Record:
             before = box.said("source_degraded")
             shutil.rmtree(box.export)
             alarms.append(
-                box.until(lambda n=before: box.said("source_degraded") > n, 90.0, "an alarm")
+                box.until(lambda n=before: box.said("source_degraded") > n, 300.0, "an alarm")
             )
             box.export.mkdir()
             record.recovered(box.serves_again(trial.numbers))
@@ -248,7 +250,9 @@ def blocked_share(trial: Trial) -> Record:
                     slowest = max(slowest, box.answers(trial.numbers))
                 waiting = _put(box, behind, capture(next(trial.numbers)))
                 mounted.send_signal(signal.SIGCONT)
-                record.recovered(box.until(lambda k=waiting: box.has_result(k), 90.0, "it is back"))
+                record.recovered(
+                    box.until(lambda k=waiting: box.has_result(k), 300.0, "it is back")
+                )
                 mounted.kill()  # every access to the share is an error now
                 mounted.wait()
                 slowest = max(slowest, box.answers(trial.numbers))
@@ -284,4 +288,4 @@ def _put(box: Box, behind: Path, data: bytes) -> str:
 
 def _through_share(trial: Trial, box: Box, behind: Path) -> None:
     key = _put(box, behind, capture(next(trial.numbers)))
-    box.until(lambda: box.has_result(key), 90.0, "what lies on the share has a result")
+    box.until(lambda: box.has_result(key), 300.0, "what lies on the share has a result")
