@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.bench import FaultError, run
+from tests.faults.bench import run
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, also FS_IOC_SHUTDOWN: _IOR('X', 125, __u32)
 _NO_LOG_FLUSH = 2
@@ -92,13 +92,17 @@ def tmpfs(point: Path, megabytes: int) -> Iterator[Path]:
 
 
 def unmount(point: Path) -> None:
-    """Unmount; workers of a killed service may hold it for a moment."""
+    """Unmount; workers of a killed service may hold it for a moment.
+
+    Whoever holds it longer keeps what is not there any more: a disk is mounted again as a copy.
+    """
     deadline = time.monotonic() + 20.0
     while (done := run("umount", point, check=False)).returncode:
         if "not mounted" in done.stderr or "no mount point" in done.stderr:
             return
         if time.monotonic() > deadline:
-            raise FaultError(f"{point} cannot be unmounted: {done.stderr}")
+            run("umount", "-l", point)
+            return
         time.sleep(0.02)
 
 
