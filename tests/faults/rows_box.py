@@ -43,8 +43,9 @@ def clock_jumps(trial: Trial) -> Record:
             offset.write_text(f"{jump}\n")
             keys.append(box.feed(capture(next(trial.numbers))))
             record.recovered(
-                box.until(lambda keys=keys: all(map(box.has_result, keys)), 300.0, "results come")
+                box.until(lambda keys=keys: all(map(box.state_of, keys)), 300.0, "they are taken")
             )
+            box.until(lambda keys=keys: all(map(box.has_result, keys)), 300.0, "results come")
             record.trials += 1
             if record.trials % 4 == 0:
                 box.restart()
