@@ -6,7 +6,6 @@ what no input can: loops that hang, an analysis that devours memory, a later rel
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ from sqlalchemy import Engine, event
 
 from edge_daemon import dispatcher, health, service, worker_handle
 from edge_daemon.sources import folder, tcp
-from edge_daemon.store import committer, engine, layout, migrate, writer
+from edge_daemon.store import committer, engine, layout, migrate
 
 
 def acknowledge_early() -> None:
@@ -137,7 +136,7 @@ def next_release() -> None:
     scripts = Path(tempfile.mkdtemp()) / "migrations"
     shutil.copytree(migrate.MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     (scripts / "versions" / f"{NEXT_REVISION}_next.py").write_text(_NEXT)
-    writer.migrate = functools.partial(migrate.migrate, migrations=scripts, revision=NEXT_REVISION)
+    migrate.migrate.__kwdefaults__ = {"migrations": scripts, "revision": NEXT_REVISION}
     left = int(os.environ.get("EDGE_KILL_AT", "0"))
 
     @event.listens_for(Engine, "before_cursor_execute")

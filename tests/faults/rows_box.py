@@ -212,6 +212,8 @@ def _downgrade(record: Record, copy: Box, before: list[tuple[object, ...]]) -> N
     copy.start(build="next_release")
     wait(lambda: copy.said("service_ready"), 300.0, "it upgrades")
     copy.stop()
+    if _revision(copy.data) != builds.NEXT_REVISION:
+        raise FaultError("the newer release did not upgrade")
     newer = layout.database_path(copy.data).read_bytes()
     copy.start()
     copy.wait_end()
