@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event
 
 from edge_daemon import dispatcher, health, service, worker_handle
 from edge_daemon.sources import folder, tcp
-from edge_daemon.store import committer, engine, layout, migrate
+from edge_daemon.store import committer, engine, layout, migrate, revision
 
 
 def acknowledge_early() -> None:
@@ -136,6 +136,8 @@ def next_release() -> None:
     scripts = Path(tempfile.mkdtemp()) / "migrations"
     shutil.copytree(migrate.MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     (scripts / "versions" / f"{NEXT_REVISION}_next.py").write_text(_NEXT)
+    for module in (layout, revision):  # readers, too, must know it
+        module.REVISION = NEXT_REVISION
     migrate.migrate.__kwdefaults__ = {"migrations": scripts, "revision": NEXT_REVISION}
     left = int(os.environ.get("EDGE_KILL_AT", "0"))
 
