@@ -495,7 +495,7 @@ def config_seeds() -> list[bytes]:
     return [text.encode(), bare.encode()]
 
 
-BUNDLE: Final = models_dir() / "sim_optical4-0.3.0"
+BUNDLE: Final = max(models_dir().glob("sim_optical4-*"))
 
 
 @functools.cache

@@ -97,7 +97,7 @@ def test_an_endless_key_or_value_of_a_framing_is_shown_in_part():
 
 
 def test_a_graph_that_cannot_be_loaded_is_told_as_an_error_and_not_on_the_output(capfd):
-    model = (models_dir() / "sim_optical4-0.3.0" / "stage1.onnx").read_bytes()
+    model = (max(models_dir().glob("sim_optical4-*")) / "stage1.onnx").read_bytes()
     for at in range(0, len(model), 97):
         broken = model[:at] + b"\x80" + model[at + 1 :]
         with contextlib.suppress(ModelError):
