@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from edge_daemon.quality.agreement import follow
-from edge_daemon.quality.checks import background
+from edge_daemon.errors import EdgeError
+from edge_daemon.quality.checks import CARRY_OVER_LIMITS, Measured, background, carry_over
 from edge_daemon.quality.levey_jennings import Chart, Reading, State, Target, chart
 from edge_daemon.store import controls, queries
 from edge_daemon.store.comparisons import Comparisons, Filters
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edge_daemon.quality.agreement import Followed
+    from edge_daemon.quality.checks import CarryOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,23 @@ class ControlChart:
 
 
 def charts(
-    db: sqlite3.Connection, *, instrument: str | None = None, code: str | None = None
+    db: sqlite3.Connection,
+    *,
+    instrument: str | None = None,
+    code: str | None = None,
+    newest: int | None = None,
 ) -> list[ControlChart]:
-    """Chart the controls of every instrument, side and value that has any."""
+    """Chart the controls of every instrument, side and value that has any.
+
+    Parameters
+    ----------
+    db
+        Connection from `queries.connect`.
+    instrument, code
+        Only this one; None for all.
+    newest
+        Only so many measurements of each instrument and side, the newest; None for all.
+    """
     known = controls.lots(db)
     groups: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
     for one in controls.measured(db):
@@ -58,7 +73,8 @@ def charts(
     found = []
     for (name, side, simulated), mine in groups.items():
         for wanted in UNITS if code is None else (code,):
-            drawn = chart(wanted, _readings(mine, wanted), _targets(known, wanted))
+            kept = mine if newest is None else mine[-newest:]
+            drawn = chart(wanted, _readings(kept, wanted), _targets(known, wanted))
             if drawn.points:
                 found.append(ControlChart(name, side, simulated, wanted, drawn))
     return found
@@ -135,6 +151,34 @@ def newest_blank(db: sqlite3.Connection) -> dict[str, Any] | None:
 
 def drifting(db: sqlite3.Connection, instrument: str | None = None) -> list[Followed]:
     """List moving averages of patients that drift, as `agreement` finds them."""
+    from edge_daemon.quality.agreement import follow  # noqa: PLC0415 - numpy: not for the page
+
     held = Comparisons(db, Filters(instrument=instrument))
     followed = follow(point for part in (held.ours(), held.reported()) for point in part)
     return [one for one in followed if one.drifts]
+
+
+def carry_over_of(runs: Sequence[Mapping[str, Any]]) -> list[CarryOver]:
+    """Check carry-over in six runs, as `queries.run` gives them: three high, then three low.
+
+    Raises
+    ------
+    EdgeError
+        Their counts are not reported, or not those of a high and a low sample.
+    """
+    found = []
+    for code in CARRY_OVER_LIMITS:
+        values = [
+            Measured(m["value"], m["low"], m["high"])
+            for run in runs
+            for m in run["measurements"]
+            if m["code"] == code and m["value"] is not None and m["unit"] == UNITS[code]
+        ]
+        if len(values) == len(runs):
+            found.append(carry_over(code, values[:3], values[3:]))
+    if not found:
+        raise EdgeError(
+            "neither RBC nor PLT is reported of all six runs",
+            action="Carry-over needs absolute counts: check volume and dilution of the profile.",
+        )
+    return found

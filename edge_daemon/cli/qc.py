@@ -320,25 +320,10 @@ def carry_over(keys: tuple[str, ...], data_dir: Path, as_json: bool) -> int:
     Exit code 3 when there is too much, or the samples do not fit the check.
     """
     from edge_daemon.cli.desk import find_run
-    from edge_daemon.quality.checks import CARRY_OVER_LIMITS, Measured
-    from edge_daemon.quality.checks import carry_over as check
+    from edge_daemon.control_charts import carry_over_of
 
     runs = [find_run(data_dir, key) for key in keys]
-    found = []
-    for code in CARRY_OVER_LIMITS:
-        values = [
-            Measured(m["value"], m["low"], m["high"])
-            for run in runs
-            for m in run["measurements"]
-            if m["code"] == code and m["value"] is not None and m["unit"] == UNITS[code]
-        ]
-        if len(values) == len(runs):
-            found.append(check(code, values[:3], values[3:]))
-    if not found:
-        raise errors.EdgeError(
-            "neither RBC nor PLT is reported of all six runs",
-            action="Carry-over needs absolute counts: check volume and dilution of the profile.",
-        )
+    found = carry_over_of(runs)
     simulated = any(run["simulated"] for run in runs)
     if as_json:
         output.emit_json(qc_show.carry_over_document(found, simulated=simulated))

@@ -29,6 +29,7 @@ NAVIGATION: Final = (
     ("/quality", "Quality"),
     ("/set-aside", "Set aside"),
     ("/device", "Device"),
+    ("/guide", "Guide"),
     ("/settings", "Settings"),
 )
 """The pages every other page links to."""

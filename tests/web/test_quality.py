@@ -1,6 +1,8 @@
 """The page of quality control: what it answers, and that nobody waits for it."""
 
 import dataclasses
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -9,6 +11,7 @@ from edge_daemon import own_command
 from edge_daemon.errors import EdgeError
 from edge_daemon.follower import KEPT_BATCHES, Follower
 from edge_daemon.records import Measurement, ReportedValue
+from edge_daemon.store.lots import Lot, LotTarget
 from edge_daemon.web import drift
 from edge_daemon.web.numbers import Numbers
 
@@ -166,3 +169,67 @@ def test_it_is_worked_out_once_for_what_is_stored(tmp_path, answers, wait_until)
     go.release()
     wait_until(lambda: not follower.look(2).working)
     assert dataclasses.astuple(follower.look(2)) == ({"streams": []}, False, "")
+
+
+TARGETS = {"RBC": LotTarget(7.1, 0.1), "PLT": LotTarget(155.0, 12.0)}
+
+
+@pytest.fixture
+def controlled(box):
+    """Three measurements of a lot: in, in, and far too high; a blank that counts too much."""
+    box.store.add_lot(Lot("4711", "normal", "Vet control", TARGETS, pattern="QC-N*"), by="Ada")
+    for rbc in (7.12, 7.05, 7.5):
+        measured = (
+            Measurement("RBC", rbc, "10*6/uL", None, None, "counted"),
+            Measurement("PLT", 150.0, "10*3/uL", None, None, "counted"),
+        )
+        box.add(sample_id="QC-N", measurements=measured, flags=(), simulated=False)
+    measured = (Measurement("PLT", 25.0, "10*3/uL", None, None, "counted"),)
+    box.add(sample_id="BLANK-1", measurements=measured, flags=(), simulated=False)
+    return box
+
+
+def test_a_broken_rule_says_what_to_do(controlled, browser):
+    page = browser.get("/quality")
+    assert "Out of control: hold results back" in page.shown
+    assert "Control material of analyzer, our values: RBC" in page.shown
+    assert "Rule 1-3s is broken: RBC" in page.shown
+    assert "mix the control well and run it again once" in page.shown
+    assert "1-2s" not in page.shown.split("Blank and carry-over")[0].split("Measured Lot")[0]
+    assert "7.10 ± 0.100" in page.shown
+    assert 'data-y="4.0"' in page.text
+    assert "data-beyond" in page.text
+    assert "PLT 25 (at most 10 K/µL): too high" in page.shown
+    assert "RBC not reported (at most 0.05 M/µL): proves nothing" in page.shown
+
+
+def test_an_expired_lot_is_told(box, browser):
+    old = Lot("9", "normal", "Vet control", TARGETS, pattern="QC-N*", expires="2020-01-31")
+    box.store.add_lot(old, by="Ada")
+    box.add(sample_id="QC-N", flags=())
+    assert "past its day of expiry (2020-01-31)" in browser.get("/quality").shown
+
+
+def test_carry_over_of_six_results(box, browser):
+    for rbc, plt in ((7.0, 400),) * 3 + ((1.012, 20), (1.0, 20), (1.0, 20)):
+        measured = (
+            Measurement("RBC", rbc, "10*6/uL", rbc - 0.01, rbc + 0.01, "counted"),
+            Measurement("PLT", float(plt), "10*3/uL", None, None, "counted"),
+        )
+        box.add(measurements=measured, flags=())
+    page = browser.get("/quality?runs=1+2+3+4+5+6")
+    assert "RBC: 0.20 % (95 %:" in page.shown
+    assert "PLT: 0.00 %" in page.shown
+    assert "passes" in page.shown
+    assert "third high run" in browser.get("/quality?runs=4+5+6+1+2+3").shown
+    assert "there are 2" in browser.get("/quality?runs=1+2").shown
+    assert "There is no result 99" in browser.get("/quality?runs=1+2+3+4+5+99").shown
+
+
+def test_the_page_needs_no_numpy():
+    code = (
+        "import sys; from edge_daemon.web.pages import quality, guide;"
+        " print([m for m in ('numpy', 'edge_daemon.quality.agreement') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -13,6 +13,7 @@ def routes() -> list[BaseRoute]:
     from edge_daemon.web.pages import (  # noqa: PLC0415 - pages import the templates' renderer
         amending,
         device,
+        guide,
         listing,
         live,
         pdf,
@@ -26,7 +27,7 @@ def routes() -> list[BaseRoute]:
     )
 
     pages = (
-        listing, result, pictures, amending, why, pdf, live, quality, set_aside, device, settings,
-        signing,
+        listing, result, pictures, amending, why, pdf, live, quality, guide, set_aside, device,
+        settings, signing,
     )  # fmt: skip
     return [route for page in pages for route in page.ROUTES]

@@ -34,10 +34,14 @@ from edge_daemon.records import (
 )
 from edge_daemon.simulator.acquisition import acquire
 from edge_daemon.simulator.biology import plan_sample
+from edge_daemon.store import queries
+from edge_daemon.store.lots import Lot, LotTarget
 from edge_daemon.store.writer import Store
 
 DRIFT = 1.06
 """What the analyzer's own MCV is off in the end."""
+LEVELS = (("normal", "healthy"), ("low", "nonregenerative_anaemia"))
+"""Of the control material, and the blood that it is made of."""
 TOLD = {"RBC": "10*6/uL", "HGB": "g/dL", "HCT": "%", "MCV": "fL", "PLT": "10*3/uL"}
 
 
@@ -72,6 +76,20 @@ class Practice:
             condition,
             sample_id=sample_id or f"{species[0].upper()}-{number:04d}",
         )
+
+    def add_lots(self, controls):
+        """Add a lot whose sheet says what is true of the material."""
+        self.clock.now = datetime.now(UTC) - timedelta(days=170)
+        for level, plan in controls.items():
+            hct = plan.rbc * plan.mcv / 10
+            targets = {
+                "RBC": LotTarget(plan.rbc, 0.025 * plan.rbc),
+                "HGB": LotTarget(hct * plan.hc / 100, 0.03 * hct * plan.hc / 100),
+                "MCV": LotTarget(plan.mcv, 0.02 * plan.mcv),
+                "PLT": LotTarget(plan.plt, 0.08 * plan.plt),
+            }
+            lot = Lot("4711", level, "Vet control", targets, pattern=f"QC-{level}*")
+            self.store.add_lot(lot, by="Ada")
 
     def bring(self, plan, when, *, events=4000, told=None, entered_as=None, **sample):
         """Measure one animal; `told` are factors on what the analyzer itself reports."""
@@ -132,13 +150,25 @@ def furnish(path):
     return runs
 
 
+def runs_of(path):
+    """Newest run of each animal by its name."""
+    with contextlib.closing(queries.connect(path)) as db:
+        found = db.execute("SELECT patient_name, max(id) FROM runs GROUP BY 1").fetchall()
+    return {name.lower(): run for name, run in found if name}
+
+
 def _furnish(path):
     made = Practice(path)
     runs = {}
     try:
+        controls = {
+            level: made.plan("dog", condition, f"QC-{level}") for level, condition in LEVELS
+        }
+        made.add_lots(controls)
         for when, species, condition, options in sorted(_visits(), key=lambda visit: visit[0]):
-            run = made.bring(made.plan(species, condition), when.astimezone(UTC), **options)
-            runs[options["patient_name"].lower()] = run
+            plan = controls.get(species) or made.plan(species, condition)
+            run = made.bring(plan, when.astimezone(UTC), **options)
+            runs[options.get("patient_name", "control").lower()] = run
     finally:
         made.close()
     return runs
@@ -168,6 +198,11 @@ def _visits():
     yield visit(1, 5, "cat", "Felix", 301)
     yield visit(1, 25, "cat", "Minka", 302, condition="thrombocytopenia", breed="Persian")
     yield visit(1, 50, "dog", "Nero", 303, condition="thrombocytopenia", told=drifted)
+    for days in range(56, -1, -4):
+        for minutes, (level, _) in enumerate(LEVELS):
+            told = {"MCV": 1.0 + (DRIFT - 1.0) * max(0.0, 1 - days / 45)}
+            when = today - timedelta(days=days, minutes=60 - 5 * minutes)
+            yield when, level, "", {"events": 20_000, "told": told}
     yield visit(0, -30, "dog", "Frieda", 118, breed="Beagle", told=drifted)
     yield visit(0, -20, "dog", "Rex", 412, entered_as="cat", told=drifted)
     yield visit(0, -10, "dog", "Greta", 377, condition="agglutination", told=drifted)
