@@ -47,6 +47,8 @@ PATHS = {
     "result": "/results/{last}",
     "result of a patient with 60 visits": "/results/{visits}",
     "set aside": "/set-aside",
+    "quality": "/quality",
+    "guide": "/guide/flags",
     "device": "/device",
     "live": "/live.json",
 }
