@@ -129,16 +129,18 @@ class Comparisons:
         """Yield the analyzers' results, oldest first, as `ours` does (``side``: ``analyzer``)."""
         clauses, values = self._clauses("r.created_wall")
         query = (
-            "SELECT r.id, r.kind, r.species, r.simulated, r.patient_id, r.sample_key, c.instrument"  # noqa: S608
+            "SELECT r.id, r.capture_id, r.kind, r.species, r.simulated, r.patient_id,"  # noqa: S608
+            " r.sample_key, c.instrument"
             " FROM reports AS r JOIN captures AS c ON c.id = r.capture_id"
             " WHERE NOT EXISTS (SELECT 1 FROM reports AS later"
             " WHERE later.capture_id = r.capture_id AND later.number > r.number)"
             f"{clauses} ORDER BY r.id"
         )
+        controls = no_patients(self._db)
         for chunk in _chunks(rows(self._db, query, values)):
             told = self._reported_values([row["id"] for row in chunk])
             for row in chunk:
-                if row["kind"] == "control":
+                if row["kind"] == "control" or row["capture_id"] in controls:
                     self.left_out.control_reports += 1
                 elif row["species"] is None:
                     self.left_out.no_species += 1

@@ -1,5 +1,6 @@
 """The page of quality control: what it answers, and that nobody waits for it."""
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from edge_daemon import own_command
 from edge_daemon.errors import EdgeError
 from edge_daemon.follower import KEPT_BATCHES, Follower
 from edge_daemon.records import Measurement, ReportedValue
+from edge_daemon.store import queries
+from edge_daemon.store.comparisons import Comparisons, Filters
 from edge_daemon.store.lots import Lot, LotTarget
 from edge_daemon.web import drift
 from edge_daemon.web.numbers import Numbers
@@ -233,3 +236,16 @@ def test_the_page_needs_no_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_report_of_control_material_is_no_patients(box):
+    """Also where the analyzer does not say so: its sample id fits the pattern of a lot."""
+    box.store.add_lot(Lot("4711", "normal", "Vet control", TARGETS, pattern="QC-N*"), by="Ada")
+    box.add(sample_id="QC-N", flags=())
+    box.tell(sample_id="QC-N")
+    box.add(sample_id="D-1", flags=())
+    box.tell(sample_id="D-1")
+    with contextlib.closing(queries.connect(box.path)) as db:
+        held = Comparisons(db, Filters())
+        assert [len(list(side)) for side in (held.ours(), held.reported())] == [1, 1]
+    assert held.left_out.control_runs == held.left_out.control_reports == 1
