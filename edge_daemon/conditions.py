@@ -167,7 +167,7 @@ CONDITIONS: Final[dict[str, Condition]] = {
     "sync_ended": Condition(
         "warning",
         "nothing is sent to the central server: {reason}",
-        "See sync.md; it is begun again every minute. Results are kept here.",
+        "See sync.md; it is begun again by itself. Results are kept here.",
     ),
     "dead_letters": Condition(
         "notice",

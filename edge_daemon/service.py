@@ -46,7 +46,6 @@ _BEAT_S: Final = 10.0
 _STALL_S: Final = 25.0
 _UPKEEP_STALL_S: Final = 600.0
 _GRACE_S: Final = 8.0
-_REQUEST_S: Final = 240.0  # a request to a server that answers slowly, and the wait before it
 _RECOVERY_S: Final = 1800  # restoring gigabytes from and to a slow card
 
 
@@ -320,7 +319,7 @@ class _Service:
             vital = not (isinstance(source, FolderSource) and source.spec.poll)
             loops.append(Loop(source.spec.name, source.progressed_at, _STALL_S, vital=vital))
         if self._sync is not None:
-            loops.append(Loop("sync", self._sync.progressed_at, _REQUEST_S))
+            loops.append(Loop("sync", self._sync.progressed_at, _STALL_S))
         return loops
 
     def _describe(self, sources: list[dict[str, Any]]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def enrol(server: str, code: str, fleet: Path | None, data_dir: Path, as_json: b
         output.emit_json({"device": who.device, "name": who.name, "server": who.server})
         return
     click.echo(output.printable(f"This box is {who.name!r} ({who.device}) at {who.server}."))
-    click.echo("A running service begins to send within a minute.", err=True)
+    click.echo("A running service begins to send within half a minute.", err=True)
 
 
 @sync.command()

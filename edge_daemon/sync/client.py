@@ -85,7 +85,7 @@ class SyncClient:
         self._clock = clock
         self._identity = identity
         self._connect_server = connect_server
-        self._server = connect_server(identity)
+        self._server = self._connect()
         self._raw = RawSender(store, data_dir, rule, pause=self._rest)
         self._simulated = rule.simulated
         self._rng = rng or random.Random()  # noqa: S311 - when to try again, no secret
@@ -158,12 +158,21 @@ class SyncClient:
         while not self._stopping.is_set():
             if not self._raw.send_next(db, self._server, self._clock.stamp()):
                 return
-            self.progressed_at = self._clock.monotonic()
             self._send_all(db)
 
     def _rest(self, seconds: float) -> None:
         """Let time pass, unless the service stops."""
-        self._stopping.wait(seconds)
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0 and not self._stopping.is_set():
+            self._stopping.wait(min(left, IDLE_S))
+            self._note_progress()
+
+    def _connect(self) -> Server:
+        server = self._connect_server(self._identity)
+        server.progress = self._note_progress
+        return server
+
+    def _note_progress(self) -> None:
         self.progressed_at = self._clock.monotonic()
 
     def tell(self, health: str) -> None:
@@ -272,7 +281,7 @@ class SyncClient:
     def _renew(self) -> None:
         self._identity = renew(self._identity, self._server)
         self._server.close()
-        self._server = self._connect_server(self._identity)
+        self._server = self._connect()
 
     def _remember(self, patience: Patience) -> None:
         self._patience = patience

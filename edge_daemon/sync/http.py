@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,11 +15,11 @@ from edge_daemon.errors import EXIT_BAD_CONFIG, Fatal
 from edge_daemon.sync.policy import TroubleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 CONNECT_S: Final = 10.0
-READ_S: Final = 60.0
+READ_S: Final = 20.0
 _MAX_ANSWER: Final = 1 << 20
 _PIECE: Final = 64 << 10
 
@@ -46,6 +47,11 @@ class Server:
     proxy
         ``http://host:port`` of a proxy, through which TLS goes unopened; None for none.
 
+    Attributes
+    ----------
+    progress
+        Called whenever a piece has been sent or received: a slow line is no hung one.
+
     Raises
     ------
     Fatal
@@ -60,6 +66,7 @@ class Server:
         certificate: Path | None,
         proxy: str | None = None,
     ) -> None:
+        self.progress: Callable[[], object] = lambda: None
         self.url = _checked(url)
         context = ssl.create_default_context(cafile=None if fleet is None else str(fleet))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -89,14 +96,18 @@ class Server:
             answer = self._pool.request(
                 method,
                 self.url + path,
-                body=body or None,
-                headers={"User-Agent": f"edge-daemon/{__version__}", **headers},
+                body=_Sent(body, self.progress) if body else None,
+                headers={
+                    "User-Agent": f"edge-daemon/{__version__}",
+                    "Content-Length": str(len(body)),
+                    **headers,
+                },
                 retries=False,
                 redirect=False,
                 preload_content=False,
             )
             try:
-                told = _read(answer)
+                told = self._read(answer)
                 return Answered(
                     answer.status, {k.lower(): v for k, v in answer.headers.items()}, told
                 )
@@ -107,9 +118,32 @@ class Server:
             self._pool.clear()
             raise _trouble(error) from error
 
+    def _read(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        parts, size = [], 0
+        while piece := answer.read(_PIECE, decode_content=False):
+            self.progress()
+            size += len(piece)
+            if size > _MAX_ANSWER:
+                raise TroubleError("retry", "answer_too_large", "the answer does not end")
+            parts.append(piece)
+        return b"".join(parts)
+
     def close(self) -> None:
         """Close the connection."""
         self._pool.clear()
+
+
+class _Sent(io.BytesIO):
+    """A body that says when a piece of it is taken to be sent."""
+
+    def __init__(self, body: bytes, progress: Callable[[], object]) -> None:
+        super().__init__(body)
+        self._progress = progress
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Hand out the next piece."""
+        self._progress()
+        return super().read(size)
 
 
 def _checked(url: str) -> str:
@@ -128,16 +162,6 @@ def _wrong(url: str) -> Fatal:
         action="give it as https://host or https://host:port",
         exit_code=EXIT_BAD_CONFIG,
     )
-
-
-def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
-    parts, size = [], 0
-    while piece := answer.read(_PIECE, decode_content=False):
-        size += len(piece)
-        if size > _MAX_ANSWER:
-            raise TroubleError("retry", "answer_too_large", "the answer does not end")
-        parts.append(piece)
-    return b"".join(parts)
 
 
 def _trouble(error: Exception) -> TroubleError:

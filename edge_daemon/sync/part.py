@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edge_daemon.store.writer import Store
     from edge_daemon.sync.client import SyncClient
 
-_RETRY_S: Final = 60.0
+_RETRY_S: Final = 15.0
 _STOP_S: Final = 5.0
 _HEALTH_S: Final = 900.0
 _SILENT_H: Final = 24.0
@@ -47,10 +47,6 @@ class SyncPart:
     health
         How the box is, for the server.
 
-    Attributes
-    ----------
-    progressed_at
-        Monotonic time of the last turn, for the watchdog.
     """
 
     def __init__(
@@ -73,7 +69,8 @@ class SyncPart:
         self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
         self._known: dict[str, Any] | None = None
         self._reason = ""
-        self.progressed_at = clock.monotonic()
+        self._progressed_at = clock.monotonic()
+        self._client: SyncClient | None = None
 
     def start(self) -> None:
         """Begin sending."""
@@ -89,6 +86,12 @@ class SyncPart:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(_STOP_S)
+
+    @property
+    def progressed_at(self) -> float:
+        """Monotonic time at which it last moved, for the watchdog."""
+        client = self._client
+        return self._progressed_at if client is None else client.progressed_at
 
     def describe(self) -> dict[str, Any] | None:
         """Say for the status file what waits and what is the matter; None before enrolment."""
@@ -127,7 +130,8 @@ class SyncPart:
                 self._reason = error.message
             except Exception as error:  # noqa: BLE001 - intake goes on, whatever sync does
                 self._reason = f"{type(error).__name__}: {error}"
-            self.progressed_at = self._clock.monotonic()
+            self._client = None
+            self._progressed_at = self._clock.monotonic()
             if self._reason:
                 self._log.on_change("sync", self._reason, Event.SYNC_ENDED, error_type="sync")
             else:
@@ -160,13 +164,13 @@ class SyncPart:
         )
         with contextlib.closing(client):
             self._reason = ""
+            self._client = client
             while not self._stopping.is_set():
                 self._turn(client)
 
     def _turn(self, client: SyncClient) -> None:
         self._wake.clear()
         wait_s = client.step()
-        self.progressed_at = client.progressed_at
         known = client.describe()
         if known["code"]:
             self._log.on_change("sync", known["code"], Event.SYNC_FAILED, error_type=known["code"])

@@ -511,3 +511,23 @@ def test_the_server_keeps_the_newest_word_of_a_box(box, running):
     box.client.tell('{"state": "degraded"}')
     with running.store._engine.connect() as db:
         assert list(db.execute(text("SELECT body FROM health"))) == [('{"state": "degraded"}',)]
+
+
+def test_a_slow_line_shows_that_it_moves(box, running):
+    """A loop that stands still is ended by the watchdog; one that sends slowly must not be."""
+    box.analyse(1, filling=b"x" * (2 * PART))
+    seen = []
+
+    class Watched(SyncClient):
+        def _note_progress(self):
+            super()._note_progress()
+            seen.append(self.progressed_at)
+
+    client = Watched(
+        box.store, box.data_dir, box.clock, identity=box.who, connect_server=running.connect,
+        rule=Rule("all"),
+    )  # fmt: skip
+    client.step()
+    assert raw_files(running) == shas(box)
+    assert len(seen) > 2 * PART // 16_384
+    assert seen == sorted(seen)
