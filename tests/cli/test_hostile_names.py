@@ -10,7 +10,10 @@ import click
 import pytest
 
 from edge_daemon.cli import cli
+from edge_daemon.clock import SystemClock
 from edge_daemon.records import Flag, ReportedValue
+from edge_daemon.store.lots import Lot, LotTarget
+from edge_daemon.store.writer import Store
 
 FORMULAS = (
     "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1+1", "\r=1+1", "\n=1+1",
@@ -35,6 +38,8 @@ CSV = {
     "quarantine": ["quarantine", "--csv"],
     "reports": ["reports", "--csv"],
     "profile list": ["profile", "list", "--csv"],
+    "qc lots list": ["qc", "lots", "list", "--csv"],
+    "qc chart": ["qc", "chart", "RBC", "--csv"],
 }
 SHOWN = {
     "results": ["results"],
@@ -50,6 +55,9 @@ SHOWN = {
     "status": ["status"],
     "export": ["export"],
     "export --jsonl": ["export", "--jsonl"],
+    "qc lots list": ["qc", "lots", "list"],
+    "qc lots list --json": ["qc", "lots", "list", "--json"],
+    "qc chart": ["qc", "chart", "RBC"],
 }
 
 
@@ -69,6 +77,11 @@ def named(clinic):
             clinic.add(name=text, flags=(flag,), instrument=text, **sample)
         clinic.tell((value, other), instrument=text, **sample)
         clinic.set_aside(name=text)
+        control = clinic.add(instrument=text, **sample)
+        name = text.strip() or "lot"  # what somebody types loses the white space around it
+        with Store.open(clinic.path, SystemClock()) as store:
+            store.add_lot(Lot(name, name, name, {"RBC": LotTarget(7.0, 0.2)}), by=name)
+            store.mark(control, "control", lot=name, level=name, by=name)
         return clinic.path
 
     return fill
