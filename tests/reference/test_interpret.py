@@ -90,9 +90,12 @@ def test_anaemia_begins_ten_percent_below_the_limit(said):
     assert "anaemia" not in ids(said("dog", HCT=33.6))  # 37.3 - 10 % = 33.57
     found = said("dog", HCT=33.5)
     assert ids(found) == ["anaemia"]
-    assert found.headline == "OK"
-    assert found.reason == "nothing asks for a look; outside the interval: HCT low"
+    assert found.headline == "Review"  # nobody may pass a severe anaemia by because it is green
+    assert "HCT 33.5 % (interval 37.3 to 61.7)" in found.reason
     assert found.comments[0].facts == ("HCT 33.5 % (interval 37.3 to 61.7)",)
+    slight = said("dog", HCT=33.6)
+    assert slight.headline == "OK"
+    assert slight.reason == "nothing asks for a look; outside the interval: HCT low"
 
 
 def test_a_greyhound_is_compared_with_greyhounds(said):
