@@ -28,6 +28,7 @@ from edge_daemon.cli.demo_analyzers import (
     FolderAnalyzer,
     SerialAnalyzer,
 )
+from edge_daemon.cli.interpretation import Interpreter
 from edge_daemon.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def demo(
     # Ctrl-C as an exception could come anywhere, also where its traceback is only printed.
     stop = StopRequest(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with _service(folder) as service, _analyzers(folder, events) as turns:
-        for record in play(folder, service, turns, total, pause, stop):
+        for record in Interpreter().add(play(folder, service, turns, total, pause, stop)):
             show.result(record, _page(folder))
     if stop.signal is not None and not endless:
         raise click.Abort

@@ -21,6 +21,7 @@ def test_once_as_json(spawn, tmp_path):
     results = done.json["results"]
     assert {r["species"] for r in results} == {"dog", "cat", "horse"}
     assert all(r["simulated"] for r in results)
+    assert all(r["headline"] in {"OK", "Review", "Failed"} and r["reason"] for r in results)
     assert len(results) == 6
     profiles = Counter(r["profile"].partition("/")[0] for r in results)
     assert profiles == {"sim_optical4": 3, "sim_pulse4": 3}
