@@ -81,7 +81,9 @@ def test_a_run_is_the_same_over_folder_serial_and_network(
         assert others == [first, first]
         wait_until(lambda: told(lined)["t1"].get("messages") == 1)
         assert told(lined)["s1"]["heard_at"] is not None
-        assert told(lined)["an1"].keys() == {"name", "state", "reason"}
+        folder = told(lined)["an1"]
+        assert folder.keys() == {"name", "state", "reason", "kind", "heard_at"}
+        assert folder["kind"] == "folder"
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
     finally:
