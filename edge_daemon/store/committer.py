@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from sqlalchemy.exc import DBAPIError
 
 from edge_daemon.errors import EdgeError, Fatal, Retryable
-from edge_daemon.store.engine import is_corrupt, is_damage, make_engine, wrap
+from edge_daemon.store.engine import BUSY_TIMEOUT_S, is_corrupt, is_damage, make_engine, wrap
 from edge_daemon.store.soundness import leave_mark
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 MAX_GROUP: Final = 64
 MAX_STRIKES: Final = 3
+LOG_BYTES: Final = 16 << 20
+"""The log is begun anew when it has grown by so much."""
+_PATIENCE_MS: Final = 11_000  # twice what a reader may take: one that reads, one that came since
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Committer:
         settle: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         self._database = database
+        self._log = database.with_name(f"{database.name}-wal")
+        self._log_limit = LOG_BYTES
         self._settle = settle
         self._max_group = max_group
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
@@ -188,9 +193,34 @@ class Committer:
             for operation, result, refused in outcomes:
                 unsettled = trouble if operation.settle else None
                 _answer(operation.answer, result, refused or unsettled)
+            self._keep_log_small()
             return
         for operation in group:
             _answer(operation.answer, None, failure)
+
+    def _keep_log_small(self) -> None:
+        """Begin the log anew once it has grown.
+
+        SQLite does so by itself when nobody reads for a moment. Readers that follow each other
+        without a gap never leave it one: in half an hour of four of them the log had grown to a
+        gigabyte. This waits for those who read now; who comes meanwhile reads the database.
+        """
+        try:
+            size = self._log.stat().st_size
+        except OSError:
+            return
+        if size < self._log_limit:
+            return
+        raw = raw_connection(self._connection)
+        try:
+            raw.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+            busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            raw.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+        except sqlite3.Error as error:
+            self._recover(error)
+            return
+        # A reader that will not end is not waited for at every commit.
+        self._log_limit = size + LOG_BYTES if busy else LOG_BYTES
 
     def _attempt(self, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
         """Run one operation in its savepoint; a refusal undoes only that savepoint."""

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from edge_daemon.errors import Retryable
-from edge_daemon.store import layout, queries, reader
+from edge_daemon.store import committer, layout, queries, reader
 
 WRITERS, EACH, READERS = 4, 40, 4
 WAL_LIMIT = 64 * 2**20
@@ -126,3 +126,30 @@ def test_an_hour_of_writing_beside_four_readers_and_slow_questions(store, make, 
     assert all(rounds for rounds, _ in counts)
     assert counts[0][1]
     assert largest < WAL_LIMIT
+
+
+def test_the_log_is_begun_anew_under_readers_that_never_pause(store, make, data_dir, monkeypatch):
+    """There is no moment without a reader, at which SQLite would begin it anew by itself."""
+    monkeypatch.setattr(committer, "LOG_BYTES", 1 << 20)
+    monkeypatch.setattr(store._committer, "_log_limit", 1 << 20)
+    over = threading.Event()
+
+    def read():
+        while not over.is_set():
+            with closing(queries.connect(data_dir)) as db:
+                db.execute("BEGIN")
+                queries.status(db)
+                over.wait(0.02)
+
+    largest = 0
+    with ThreadPoolExecutor(READERS) as pool:
+        reading = [pool.submit(read) for _ in range(READERS)]
+        for number in range(50):
+            key = store.accept(make.capture(number)).capture_id
+            store.record_decoded(key, make.decoded())
+            store.record_run(key, make.decoded(), make.classified())
+            largest = max(largest, wal_bytes(data_dir))
+        over.set()
+        for future in reading:
+            future.result()
+    assert largest < 4 << 20
