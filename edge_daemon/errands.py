@@ -71,9 +71,10 @@ def _note(store: Store, given: dict[str, Any]) -> Answer:
 
 def _send_now(store: Store, given: dict[str, Any]) -> Answer:
     from edge_daemon.store import sending  # noqa: PLC0415 - only where it is asked for
+    from edge_daemon.sync.policy import PATIENCE  # noqa: PLC0415
 
     again = sending.send_again(store, given["dead_letters"]) if "dead_letters" in given else 0
-    sending.forget(store, given["waiting_time"])
+    sending.forget(store, PATIENCE)
     return {"send_again": again}
 
 

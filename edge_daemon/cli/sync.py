@@ -149,10 +149,8 @@ def _enrolled(data_dir: Path) -> Identity:
 
 def _send_now(data_dir: Path, **more: Any) -> None:
     from edge_daemon.errands import ask_service
-    from edge_daemon.sync.policy import PATIENCE
 
-    errand = {"errand": "send_now", "waiting_time": PATIENCE, **more}
-    if ask_service(data_dir, errand) is None:
+    if ask_service(data_dir, {"errand": "send_now", **more}) is None:
         raise errors.Retryable(
             "the service is not running: only it sends",
             action="Start it with `systemctl start edge-daemon` or `edge-daemon run`.",

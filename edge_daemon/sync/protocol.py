@@ -7,7 +7,6 @@ bytes: nothing here opens a connection or a database.
 from __future__ import annotations
 
 import base64
-import binascii
 import gzip
 import hashlib
 import json
@@ -34,8 +33,6 @@ Encoding = Literal["zstd", "gzip", "identity"]
 MAX_ITEMS: Final = 100
 MAX_BYTES: Final = 1 << 20
 """Most items, and bytes of lines before compression, in one batch."""
-MAX_ITEM_BYTES: Final = MAX_BYTES - (4 << 10)
-"""Largest body of one item: its line must fit into a batch."""
 
 NDJSON: Final = "application/x-ndjson"
 JSON: Final = "application/json"
@@ -273,19 +270,6 @@ def read_reply(
 def content_digest(payload: bytes) -> str:
     """Value of ``Content-Digest`` (RFC 9530) for a body as it is sent."""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(payload).digest()).decode()}:"
-
-
-def read_content_digest(value: str) -> str | None:
-    """SHA-256, lower-case hexadecimal, of a ``Content-Digest`` value; None if it has none."""
-    for part in value.split(","):
-        name, _, rest = part.strip().partition("=")
-        if name == "sha-256" and rest.startswith(":") and rest.endswith(":") and len(rest) > 2:
-            try:
-                found = base64.b64decode(rest[1:-1], validate=True)
-            except (binascii.Error, ValueError):
-                return None
-            return found.hex() if len(found) == 32 else None
-    return None
 
 
 def _item(line: bytes, number: int) -> Item:

@@ -212,17 +212,6 @@ def test_an_unknown_word_of_a_later_server_leaves_the_item_waiting():
     assert read(json.dumps(told).encode()) == {1: Answer(1, "stored")}
 
 
-@given(payload=st.binary(max_size=100))
-def test_a_content_digest_is_read_back(payload):
-    value = protocol.content_digest(payload)
-    assert len(protocol.read_content_digest(f"md5=:AA==:, {value}")) == 64
-
-
-@pytest.mark.parametrize("value", ["", "sha-256=:!:", "sha-256=:AAAA:", "sha-256=AAAA"])
-def test_what_is_no_content_digest_gives_none(value):
-    assert protocol.read_content_digest(value) is None
-
-
 def test_gzip_batches_are_the_same_every_time():
     assert packed([item()], "gzip") == packed([item()], "gzip")
     assert gzip.decompress(packed([item()], "gzip")[1]) == item().line()
