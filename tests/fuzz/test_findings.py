@@ -79,12 +79,14 @@ def test_parts_whose_names_are_the_same_once_they_are_cut(names):
         archive.writestr("1", b"A,B\n1,2\n")
         archive.writestr("2", b"A,B\n3,4\n")
     data = stream.getvalue()
-    for number, name in enumerate(names, 1):
+    at = 0
+    for name in names:
         told, length = name.encode(), len(name).to_bytes(2, "little")
-        local = data.index(b"PK\x03\x04", data.index(str(number).encode()) - 30)
+        local = data.index(b"PK\x03\x04", at)
         data = (
             data[: local + 26] + length + data[local + 28 : local + 30] + told + data[local + 31 :]
         )
+        at = local + 4
     with pytest.raises(Quarantine, match="another making"):
         split(data)
 
