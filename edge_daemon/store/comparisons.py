@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
-    from edge_daemon.store.joining import Match
+    from edge_daemon.joining import Match
 
 UNITS: Final = {
     "RBC": "10*6/uL", "HCT": "%", "HGB": "g/dL", "MCV": "fL", "MCH": "pg", "MCHC": "g/dL",

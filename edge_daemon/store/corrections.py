@@ -15,10 +15,10 @@ from sqlalchemy import insert, select
 
 from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError
+from edge_daemon.joining import sample_key
 from edge_daemon.records import CELL_CLASSES, MEASUREMENT_CODES, SPECIES, Flag
 from edge_daemon.store.answers import PendingCapture
 from edge_daemon.store.documents import result_document
-from edge_daemon.store.joining import sample_key
 from edge_daemon.store.operations import begin_again, find_capture, send
 from edge_daemon.store.pictures import picture_digest
 from edge_daemon.store.rows import clean, flag_rows, stamp_row

@@ -1,7 +1,7 @@
 """Read-only questions about the analyzer's own reports, and which run each belongs to.
 
 Standard library only, as `store.queries`. The join is worked out at every question
-(`store.joining`), from rows found by index.
+(`joining`), from rows found by index.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.canonical import canonical, digest
+from edge_daemon.joining import Match, Subject, match, match_all, subject
 from edge_daemon.store.documents import report_document
-from edge_daemon.store.joining import Match, Subject, match, match_all, subject
 from edge_daemon.store.merging import compare, merge, remark, suspicion
 from edge_daemon.store.reader import json_list, rows
 

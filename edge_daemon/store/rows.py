@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from edge_daemon.errors import EdgeError
+from edge_daemon.joining import sample_key
 from edge_daemon.records import CELL_CLASSES, Classified, Decoded, SampleInfo
-from edge_daemon.store.joining import sample_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.joining import sample_key
 from edge_daemon.store import queries
-from edge_daemon.store.joining import sample_key
 from edge_daemon.store.reader import rows
 
 if TYPE_CHECKING:

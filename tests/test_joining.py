@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_daemon.store import joining
-from edge_daemon.store.joining import (
+from edge_daemon import joining
+from edge_daemon.joining import (
     WINDOW_S,
     Match,
     analyzer_time,
