@@ -30,6 +30,7 @@ SECTIONS = {
         "process": Entry("operate:process", "Analyse files or folders once."),
         "status": Entry("status:status", "Say whether the box is well."),
         "doctor": Entry("doctor:doctor", "Look at the whole box and say how to mend it."),
+        "bench": Entry("bench:bench", "Measure whether this box keeps up."),
         "support-bundle": Entry("support:support_bundle", "Write an archive for whoever helps."),
         "web": Entry("web:web", "Set passwords and certificate of the page."),
         "backup": Entry("upkeep:backup", "Copy the database, beside the running service."),
