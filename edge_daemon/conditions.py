@@ -124,7 +124,7 @@ CONDITIONS: Final[dict[str, Condition]] = {
     ),
     "analysis_standing": Condition(
         "error",
-        "{waiting} captures wait, and none was finished for {minutes} min",
+        "captures are waiting ({waiting}), and none was finished for {minutes} min",
         "Run `edge-daemon doctor`, then `systemctl restart edge-daemon`. Captures are kept.",
     ),
     "queue_growing": Condition(
@@ -231,8 +231,8 @@ CONDITIONS: Final[dict[str, Condition]] = {
     ),
     "database_replaced": Condition(
         "notice",
-        "the database was replaced at the start ({why}); {taken} captures were taken in again, "
-        "{missing} are missing",
+        "the database was replaced at the start ({why}); captures taken in again: {taken}, "
+        "missing: {missing}",
         "Check the card (`dmesg`). The former database lies in `set-aside` of the data folder.",
     ),
     "archive_over_budget": Condition(

@@ -179,7 +179,7 @@ def split(data: bytes) -> list[tuple[str, bytes]]:
         raise Quarantine(
             "malformed",
             f"expected the parts of one run as this program joins them, found a ZIP file of "
-            f"another making ({len(parts)} entries were readable)",
+            f"another making (readable entries: {len(parts)})",
             action="Unpack it and put the files themselves into the folder.",
         )
     return parts

@@ -53,6 +53,12 @@ DECIMALS: Final = {
 UNITS: Final = {"10*6/uL": "M/µL", "10*3/uL": "K/µL"}
 """UCUM → the abbreviation clinics read; other units are already readable."""
 
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write a number with its noun: ``1 pair``, ``1,200 pairs``; `many` where it is no plain s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 CLOCKS: Final = {
     "synchronised": "clock synchronised",
     "unsynchronised": "clock NOT synchronised: the time may be wrong",

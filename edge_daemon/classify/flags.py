@@ -97,7 +97,8 @@ def _platelets(
         flag = Flag(
             "platelets_count_limited",
             "review",
-            f"platelet count rests on {events} events{measured}; the interval is wide",
+            f"platelet count rests on {events} event{'' if events == 1 else 's'}{measured};"
+            " the interval is wide",
             "confirm on a blood smear, or repeat with more events",
         )
         raised.append((flag, ("PLT",)))

@@ -11,7 +11,7 @@ from edge_daemon import errors
 from edge_daemon.cli import choosing, options, output, report
 from edge_daemon.cli.interpretation import Interpreter
 from edge_daemon.cli.output import Column
-from edge_daemon.wording import SIMULATED, local_time, patient
+from edge_daemon.wording import SIMULATED, counted, local_time, patient
 
 if TYPE_CHECKING:
     import sqlite3
@@ -244,7 +244,7 @@ def _apart(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
         except (ValueError, TypeError):
             continue
         if trusted and days >= 0:
-            return f" ({days:.0f} days earlier)" if days >= 1 else " (the same day)"
+            return f" ({counted(round(days), 'day')} earlier)" if days >= 1 else " (the same day)"
     return ""
 
 

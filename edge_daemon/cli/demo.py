@@ -30,6 +30,7 @@ from edge_daemon.cli.demo_analyzers import (
 )
 from edge_daemon.cli.interpretation import Interpreter
 from edge_daemon.stopping import StopRequest
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -292,7 +293,7 @@ class _Show:
         if self.as_json:
             return
         output.say(f"{output.SIMULATED}: no animal, no analyzer; every value below is made up.")
-        end = f"{total} samples" if total else "Ctrl-C ends it"
+        end = counted(total, "sample") if total else "Ctrl-C ends it"
         output.say(f"A simulated analyzer → folder {folder / EXPORT} ┐")
         output.say(f"another → serial line {folder / PORT} ┴→ edge-daemon run ({end})\n")
 

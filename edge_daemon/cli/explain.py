@@ -15,6 +15,7 @@ import click
 from edge_daemon import errors
 from edge_daemon.cli import options, output
 from edge_daemon.cli.remaking import Remaker, plan_of
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +106,7 @@ def _find(data_dir: Path, key: str) -> Record:
 def _write_heading(run: Mapping[str, Any], events: int) -> None:
     sample = run["sample_id"] or "without sample id"
     species = run["species"] or "species unknown"
-    output.headline(f"Run {run['id']}, sample {sample}, {species}, {events:,} events", "")
+    output.headline(f"Run {run['id']}, sample {sample}, {species}, {counted(events, 'event')}", "")
     if run["simulated"]:
         output.headline(f"{output.SIMULATED}: not a patient's result", output.SIMULATED)
     click.echo(output.printable(f"Called by {run['model']} through profile {run['profile']}"))
@@ -116,12 +117,14 @@ def _write_run(found: Explanation, how: Form) -> None:
 
     for part in found.classes:
         name = CALL_NAMES[part.name].capitalize()
-        click.echo(f"\n{name}: {part.events:,} events; event {part.typical.event} is typical")
+        events = counted(part.events, "event")
+        click.echo(f"\n{name}: {events}; event {part.typical.event} is typical")
         click.echo(part.typical.sentence)
         if text := limits(part):
             click.echo(text)
     for call, count in found.too_few.items():
-        click.echo(f"\n{CALL_NAMES[call].capitalize()}: {count} events, too few to explain.")
+        name, events = CALL_NAMES[call].capitalize(), counted(count, "event")
+        click.echo(f"\n{name}: {events}, too few to explain.")
     click.echo()
     records: list[Record] = [
         {"called": CALL_NAMES[part.name], "attribution": part.attributions[0]}

@@ -14,6 +14,7 @@ import click
 from edge_daemon import errors
 from edge_daemon.cli import choosing, options, output, report
 from edge_daemon.cli.interpretation import Interpreter, interpreted
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -129,7 +130,7 @@ def _write_table(records: Iterator[Record], target: Path | None, form: Form) -> 
     _must_be_a_file(target, form)
     with _whole_file(target) as part, part.open("x", encoding="utf-8", newline="") as stream:
         count = _write_records(records, stream, form)
-    output.say(f"Wrote {count} results to {target}.")
+    output.say(f"Wrote {counted(count, 'result')} to {target}.")
 
 
 def _write_records(records: Iterator[Record], stream: Any, form: Form) -> int:
@@ -240,7 +241,7 @@ def _write_runs(
         for record, body in bodies:
             with _whole_file(target / _file_name(record, form)) as part:
                 part.write_bytes(body)
-        output.say(f"Wrote {written.runs} files into {target}.")
+        output.say(f"Wrote {counted(written.runs, 'file')} into {target}.")
         return
     with _whole_file(target) as part, part.open("xb") as stream:
         for _, body in bodies:
@@ -252,7 +253,7 @@ def _write_runs(
         if not written.runs:
             part.unlink()
             return
-    output.say(f"Wrote {written.runs} results to {target}.")
+    output.say(f"Wrote {counted(written.runs, 'result')} to {target}.")
 
 
 def _must_be_a_file(target: Path, form: Form) -> None:

@@ -9,6 +9,7 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import options, output
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from edge_daemon.cli.output import Form, Record
@@ -107,7 +108,8 @@ def process(
                 output.emit_line({key: record[key] for key in PROCESS_KEYS})
     if skipped:
         names = ", ".join(sorted({path.name for path in skipped})[:5])
-        output.say(f"{len(skipped)} files not taken, no profile takes such names: {names}")
+        files = counted(len(skipped), "file")
+        output.say(f"{files} not taken, no profile takes such names: {names}")
     if not records:
         output.say("No captures found.")
     elif how != "json":

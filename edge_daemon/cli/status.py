@@ -191,7 +191,7 @@ def _kept(found: Record) -> list[tuple[str, Any]]:
         ("Results", f"{found['runs']:,}"),
         ("Captures", ", ".join(f"{count:,} {state}" for state, count in found["states"].items())),
         ("Waiting", f"{found['pending']:,} to analyse, {found['outbox_waiting']:,} to send"),
-        ("Refused", f"{found['refusals']:,} files"),
+        ("Refused", wording.counted(found["refusals"], "file")),
         ("Last", _last(found["newest_capture"])),
         ("Database", size(found["database_bytes"])),
         ("Backup", _backup(found["newest_backup"])),
@@ -207,7 +207,7 @@ def _heard(source: Record) -> str:
         return "" if heard is None else f", {when}"
     bad = sum(count["bytes"] for count in source["discarded"].values())
     rest = f", {size(bad)} discarded" if bad else ""
-    return f", {when}, {source['messages']:,} messages{rest}"
+    return f", {when}, {wording.counted(source['messages'], 'message')}{rest}"
 
 
 def _age(seconds: float) -> str:

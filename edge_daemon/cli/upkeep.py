@@ -12,6 +12,7 @@ import click
 from edge_daemon import errors
 from edge_daemon.cli import options, output
 from edge_daemon.cli.status import size
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from edge_daemon.store.reingest import Recovery
@@ -119,22 +120,23 @@ def _report(found: Recovery, data_dir: Path, aside: Path | None, waiting: int) -
 
 
 def _write(found: Recovery, aside: Path | None, waiting: int, written: int) -> None:
+    put_back = counted(written, "correction or note", "corrections and notes")
     output.pairs(
         [
             ("Restored", found.backup or "nothing: there was no good backup"),
-            ("Taken in", f"{found.taken:,} captures that it did not hold"),
-            ("Put back", f"{written:,} corrections and notes" if written else ""),
-            ("Waiting", f"{waiting:,} captures, analysed when the service runs"),
+            ("Taken in", f"{counted(found.taken, 'capture')} that it did not hold"),
+            ("Put back", put_back if written else ""),
+            ("Waiting", f"{counted(waiting, 'capture')}, analysed when the service runs"),
             ("Set aside", "" if aside is None else str(aside)),
         ]
     )
     if found.unattributed:
         output.say(
-            f"Of {found.unattributed:,} captures only the bytes were left: their instrument reads"
-            " 'recovered'. Export them again from the analyzer to have them under its name."
+            f"Only the bytes were left of {counted(found.unattributed, 'capture')}, and the "
+            "instrument reads 'recovered'. Export again from the analyzer to have its name."
         )
     if found.missing:
         output.say(
-            f"{found.missing:,} captures were here once, and their bytes are gone too. Export"
-            " them again from the analyzer."
+            f"{counted(found.missing, 'capture was', 'captures were')} here once, and the bytes are"
+            " gone too. Export again from the analyzer."
         )

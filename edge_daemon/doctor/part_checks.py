@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_daemon.doctor.checks import Check, bad, doubt, ok
 from edge_daemon.doctor.facts import FolderSource, SerialSource
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,7 +164,7 @@ def server(facts: Server | None, service: Service) -> Check | None:
         fix = "check network, name server and proxy; nothing is lost, results wait (sync.md)"
         return bad(name, f"{facts.address}: {facts.trouble}", fix)
     if facts.valid_days < _RENEWAL_DAYS:
-        text = f"the box's certificate ends in {facts.valid_days:.0f} days"
+        text = f"the box's certificate ends in {counted(round(facts.valid_days), 'day')}"
         return doubt(name, text, "let the service run online: it renews it; else enrol again")
     return ok(name, f"{facts.address} answers")
 

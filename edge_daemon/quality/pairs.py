@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.errors import EdgeError
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -37,8 +38,8 @@ def as_pairs(ours: ArrayLike, theirs: ArrayLike) -> tuple[Floats, Floats]:
         raise EdgeError("a value is not a finite number", action="leave such pairs out")
     if y.size < MIN_PAIRS:
         raise EdgeError(
-            f"{y.size} pairs are too few to compare the methods; {MIN_PAIRS} are needed, 40 are"
-            " usual",
+            f"{counted(y.size, 'pair is', 'pairs are')} too few to compare the methods; "
+            f"{MIN_PAIRS} are needed, 40 are usual",
             action="let more samples run on both, or choose a longer time",
         )
     return y, x

@@ -61,7 +61,7 @@ def test_restore_without_a_file_takes_the_newest_and_then_the_archive(clinic, in
     done = invoke("restore", "--data-dir", clinic.path)
     assert done.code == 0, done.err
     assert "no good backup" in done.out
-    assert "1 captures" in done.out
+    assert "1 capture " in done.out
 
 
 def test_restore_waits_for_the_service_to_be_stopped(clinic, invoke, tmp_path):

@@ -88,6 +88,7 @@ def test_confidence_intervals_cover_as_often_as_they_say():
 @pytest.mark.parametrize(
     ("ours", "theirs", "words"),
     [
+        ([1.0], [1.0], "^1 pair is too few to compare the methods; 10 are needed"),
         ([1.0] * 9, [1.0] * 9, "9 pairs are too few to compare the methods; 10 are needed"),
         ([1.0] * 10, [1.0] * 11, "equal length"),
         ([1.0] * 9 + [math.nan], [1.0] * 10, "not a finite number"),

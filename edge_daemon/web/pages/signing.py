@@ -12,6 +12,7 @@ from edge_daemon.log import Event
 from edge_daemon.web import render
 from edge_daemon.web.guard import cookie, local_path, posted
 from edge_daemon.web.sessions import new_token
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -39,7 +40,7 @@ async def sign_in(request: Request) -> Response:
     peer = request.client.host if request.client else ""
     wait = site.throttle.wait_s(peer)
     if wait > 0:
-        said = f"Too many wrong passwords. Try again in {round(wait + 0.5)} seconds."
+        said = f"Too many wrong passwords. Try again in {counted(round(wait + 0.5), 'second')}."
         return _form(request, target, said, name=name, status=429)
     role = await run_in_threadpool(site.passwords.role_of, fields.get("password", ""))
     if role is None:
