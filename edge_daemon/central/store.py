@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CLAIM_HOURS: Final = 24
 _SEEN: Final = dt.timedelta(minutes=1)
-TYPES: Final = frozenset({"run", "report", "correction", "note"})
+TYPES: Final = frozenset({"run", "report", "correction", "note", "mark"})
 KINDS: Final = frozenset({"clinical", "simulated"})
 
 

@@ -123,9 +123,10 @@ def dead_letters(
         output.emit_json(found)
         return
     for row in found:
-        of = f"run {row['run_id']}" if row["run_id"] else f"report {row['report_id']}"
+        what = row["type"].partition(".")[0]
+        of = f"{what} {row[f'{what}_id']}"
         line = (
-            f"{row['seq']:>6}  {row['created_at'][:16]}  {of:<12}  {row['type']}  {row['reason']}"
+            f"{row['seq']:>6}  {row['created_at'][:16]}  {of:<14}  {row['type']}  {row['reason']}"
         )
         click.echo(output.printable(line))
     if not found:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.canonical import canonical, digest
+from edge_daemon.store.documents import said_document
 from edge_daemon.store.reader import rows
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
+
+_OF_A_RUN: Final = "JOIN runs AS r ON r.id = w.run_id"
+# What a capture's mark says holds for all its runs; whether they are simulated is the same in all.
+_OF_A_CAPTURE: Final = (
+    "JOIN runs AS r ON r.id = (SELECT min(n.id) FROM runs AS n WHERE n.capture_id = w.capture_id)"
+)
+SAID_TABLES: Final = {
+    "note": ("run_notes", _OF_A_RUN),
+    "correction": ("corrections", _OF_A_RUN),
+    "mark": ("control_marks", _OF_A_CAPTURE),
+}
+"""Type of the item → table of what was said, and how to find the run it is about."""
 
 
 def history(db: sqlite3.Connection, run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -72,3 +86,30 @@ def notes(db: sqlite3.Connection, run: Mapping[str, Any]) -> list[dict[str, Any]
         " FROM run_notes WHERE capture_id = ? ORDER BY id",
         [run["capture_id"]],
     )
+
+
+def said_query(what: str) -> str:
+    """Write the question for the row that `documents.said_document` tells of; ``:key``: its id."""
+    table, run = SAID_TABLES[what]
+    return (
+        "SELECT w.*, c.sha256, c.instrument, r.number, r.patient_name, r.simulated"  # noqa: S608
+        f" FROM {table} AS w JOIN captures AS c ON c.id = w.capture_id {run} WHERE w.id = :key"
+    )
+
+
+def is_intact(db: sqlite3.Connection, item: dict[str, Any]) -> bool:
+    """Whether what was said is still what the outbox says of it.
+
+    Raises
+    ------
+    Retryable
+        The database cannot be read now.
+    """
+    what = str(item["type"]).partition(".")[0]
+    if what not in SAID_TABLES:
+        return False
+    found = rows(db, said_query(what), {"key": item[f"{what}_id"]})
+    try:
+        return bool(found) and digest(canonical(said_document(what, found[0]))) == item["digest"]
+    except (ValueError, TypeError, AttributeError):  # a column no longer holds JSON
+        return False

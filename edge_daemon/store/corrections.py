@@ -17,6 +17,7 @@ from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError
 from edge_daemon.joining import sample_key
 from edge_daemon.records import CELL_CLASSES, MEASUREMENT_CODES, SPECIES, Flag
+from edge_daemon.store import said
 from edge_daemon.store.answers import PendingCapture
 from edge_daemon.store.documents import result_document
 from edge_daemon.store.operations import begin_again, find_capture, send
@@ -160,7 +161,8 @@ def correct(
         "reason": why,
         **stamp_row("made", stamp),
     }
-    db.execute(insert(corrections).values(row))
+    key = db.execute(insert(corrections).values(row).returning(corrections.c.id)).scalar_one()
+    said.send(db, "correction", key)
     if again:
         begin_again(db, base["capture_id"])
     return Corrected(made, base["capture_id"], again)
@@ -342,4 +344,5 @@ def add_note(
         **stamp_row("made", stamp),
     }
     added: int = db.execute(insert(run_notes).values(row).returning(run_notes.c.id)).scalar_one()
+    said.send(db, "note", added)
     return added

@@ -7,13 +7,15 @@ that a reader can prove that a stored result is the one that was written. Standa
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 DOCUMENT_SCHEMA: Final = 1
 REPORT_SCHEMA: Final = 1
+SAID_SCHEMA: Final = 1
 
 _RUN: Final = ("number", "profile", "profile_sha256", "model", "model_sha256", "events", "status")
 _SAMPLE: Final = (
@@ -27,6 +29,14 @@ _FLAG: Final = ("code", "severity", "message", "action")
 _REPORT: Final = ("number", "position", "kind", "message_id", "profile", "profile_sha256")
 _REPORTED: Final = ("name", "code", "value", "unit", "text", "written_unit", "low", "high")
 _HISTOGRAM: Final = ("name", "unit", "low", "high")
+_SAID: Final = {
+    "note": ("number", "kind", "concerns", "verdict"),
+    "correction": ("number",),
+    "mark": ("kind", "lot", "level"),
+}
+_NAME: Final = "patient_name"
+_HIDDEN: Final = "…"
+
 _ENVELOPE: Final = frozenset(
     {"capture", "number", "position", "message_id", "amends", "profile", "profile_sha256", "notes"}
 )
@@ -118,3 +128,57 @@ def outgoing(document: Mapping[str, Any]) -> dict[str, Any]:
             line for line in document["values"] if line["code"] or line["value"] is not None
         ]
     return told
+
+
+def said_document(what: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather what a person said of a result, as it goes to the central server.
+
+    Patients' names stay here: of a corrected name only that it was corrected is told, and where
+    a free text holds the name of its patient, that is left out.
+
+    Parameters
+    ----------
+    what
+        ``note``, ``correction`` or ``mark``.
+    row
+        Of ``run_notes``, ``corrections`` or ``control_marks``, with its capture's ``sha256`` and
+        ``instrument`` and its run's ``number``, ``patient_name`` and ``simulated``.
+
+    Raises
+    ------
+    ValueError
+        The changes of a correction are no JSON.
+    """
+    document: dict[str, Any] = {
+        "schema": SAID_SCHEMA,
+        "instrument": row["instrument"],
+        "capture": row["sha256"],
+        "simulated": bool(row["simulated"]),
+        **{key: row[key] for key in _SAID[what]},
+        "by": row["made_by"],
+        "made_at": row["made_wall"],
+        "made_clock": row["made_clock"],
+    }
+    if what == "note":
+        document["text"] = _unnamed(row["text"], [row[_NAME]])
+    elif what == "correction":
+        changes = json.loads(row["changes"])
+        names = [row[_NAME], *changes.get(_NAME, ())]
+        document["reason"] = _unnamed(row["reason"], names)
+        document["changes"] = {
+            field: [None, None] if field == _NAME else change for field, change in changes.items()
+        }
+    return document
+
+
+def _unnamed(text: str, names: Iterable[str | None]) -> str:
+    """Leave the words of names out of a text, where they stand written as names are."""
+    words = {word for name in names for word in re.findall(r"\w{2,}", name or "")}
+    lower = {word.casefold() for word in words}
+
+    def hidden(found: re.Match[str]) -> str:
+        word = found[0]
+        named = word in words or (word[0].isupper() and word.casefold() in lower)
+        return _HIDDEN if named else word
+
+    return re.sub(r"\w+", hidden, text) if words else text

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from sqlalchemy import insert, select
 
 from edge_daemon.errors import EdgeError
+from edge_daemon.store import said
 from edge_daemon.store.corrections import required
 from edge_daemon.store.rows import clean, stamp_row
 from edge_daemon.store.schema import control_marks, lots, runs
@@ -159,4 +160,5 @@ def mark(
     added: int = db.execute(
         insert(control_marks).values(row).returning(control_marks.c.id)
     ).scalar_one()
+    said.send(db, "mark", added)
     return added

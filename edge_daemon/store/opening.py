@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_daemon.errors import Fatal, Retryable
-from edge_daemon.store import layout
+from edge_daemon.store import layout, said
 from edge_daemon.store.archive import Archive, sync_directory
 from edge_daemon.store.committer import Committer, raw_connection
 from edge_daemon.store.migrate import migrate
@@ -94,6 +94,8 @@ def open_parts(
             progress=progress,
         )
         put_back = committer.submit(written.put_back).result()
+        # What an earlier release wrote has no item of the outbox yet, nor has what was put back.
+        committer.submit(said.send_unsent).result()
         # What a crash kept from the logs; everything where there is none yet.
         deletes = committer.submit(any_deleted, settle=True).result()
         _say_open(data_dir)

@@ -66,7 +66,8 @@ def waiting(
 def dead_letters(db: sqlite3.Connection, *, limit: int) -> list[dict[str, Any]]:
     """Rows that the server refused, newest first, without their bodies."""
     query = """
-        SELECT seq, type, digest, reason, attempts, run_id, report_id, created_wall AS created_at
+        SELECT seq, type, digest, reason, attempts, run_id, report_id, note_id, correction_id,
+            mark_id, created_wall AS created_at
         FROM outbox WHERE state = 'dead' ORDER BY seq DESC LIMIT ?
     """
     return rows(db, query, (limit,))

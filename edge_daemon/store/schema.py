@@ -414,6 +414,9 @@ outbox = Table(
     Column("seq", Integer, primary_key=True),
     Column("run_id", Integer, ForeignKey("runs.id"), unique=True),
     Column("report_id", Integer, ForeignKey("reports.id"), unique=True),
+    Column("note_id", Integer, ForeignKey("run_notes.id"), unique=True),
+    Column("correction_id", Integer, ForeignKey("corrections.id"), unique=True),
+    Column("mark_id", Integer, ForeignKey("control_marks.id"), unique=True),
     Column("type", Text, nullable=False),
     Column("schema", Integer, nullable=False),
     Column("digest", Text, nullable=False),
@@ -424,11 +427,12 @@ outbox = Table(
     *_stamp("created"),
     # Why a dead letter is dead.
     Column("reason", Text),
-    CheckConstraint(
-        "type IN ('run.clinical', 'run.simulated', 'report.clinical', 'report.simulated')"
+    CheckConstraint("type LIKE '%.clinical' OR type LIKE '%.simulated'"),
+    *(
+        CheckConstraint(f"(type LIKE '{_what}.%') = ({_what}_id IS NOT NULL)")
+        for _what in ("run", "report", "note", "correction", "mark")
     ),
-    CheckConstraint("(type LIKE 'run.%') = (run_id IS NOT NULL)"),
-    CheckConstraint("(type LIKE 'report.%') = (report_id IS NOT NULL)"),
+    CheckConstraint("coalesce(run_id, report_id, note_id, correction_id, mark_id) IS NOT NULL"),
     CheckConstraint("state IN ('waiting', 'stored', 'dead')"),
     sqlite_strict=True,
     sqlite_autoincrement=True,

@@ -1,8 +1,8 @@
 """Prove again, a little at a time, that what is stored is what was written.
 
 SQLite's own checks find damage of the structure, not a flipped bit in a value: one bit in five
-went unseen. So the digest of every result, report and outbox body is computed again from its rows,
-and every archived file is read against its name. Standard library only.
+went unseen. So the digest of every result, report, note and outbox body is computed again from
+its rows, and every archived file is read against its name. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.canonical import digest
 from edge_daemon.errors import EdgeError, Retryable
-from edge_daemon.store import layout, pictures, queries, reports
+from edge_daemon.store import amendments, layout, pictures, queries, reports
 from edge_daemon.store.reader import rows
 
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ def _is_proved(db: sqlite3.Connection, item: dict[str, Any]) -> bool:
         return False
     if item["run_id"] is not None:
         return queries.is_intact(db, item["run_id"]) and _has_its_pictures(db, item["run_id"])
-    return reports.is_intact(db, item["report_id"])
+    if item["report_id"] is not None:
+        return reports.is_intact(db, item["report_id"])
+    return amendments.is_intact(db, item)
 
 
 def _has_its_pictures(db: sqlite3.Connection, run_id: int) -> bool:

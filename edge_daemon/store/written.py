@@ -18,6 +18,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from edge_daemon.clock import Stamp
 from edge_daemon.errors import EdgeError
+from edge_daemon.store import said
 from edge_daemon.store.committer import raw_connection
 from edge_daemon.store.corrections import correct
 from edge_daemon.store.rowlog import RowLog, read_rows
@@ -148,6 +149,7 @@ def take_up_waiting(db: Connection, capture_id: int) -> None:
     if text is not None:
         db.execute(delete(meta).where(mine))
         _take_up(db, capture_id, json.loads(text))
+        said.send_unsent(db, capture_id)
 
 
 def _take_up(db: Connection, capture_id: int, rows: Iterable[Row]) -> None:
