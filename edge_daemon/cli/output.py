@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import sys
 import unicodedata
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from edge_daemon import wording
+from edge_daemon import safe_text, wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,10 +28,9 @@ Record = dict[str, Any]
 SIMULATED: Final = wording.SIMULATED
 NOT_REPORTED: Final = wording.NOT_REPORTED
 DECIMALS: Final = wording.DECIMALS
+printable = safe_text.printable
+csv_cell = safe_text.csv_cell
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
-"""What spreadsheets take for the start of a formula, full-width forms included."""
-_INNER_FORMULA: Final = r"([;\"][;\", ]*)(?=[=+\-@＝＋－＠])"
 _MAX_COLUMN: Final = 60
 _WIDE: Final = 110
 _LONG_WORD: Final = 30
@@ -85,18 +83,6 @@ def form(*, as_json: bool, as_csv: bool = False) -> Form:
     return "terminal" if sys.stdout.isatty() else "plain"
 
 
-def printable(text: str, *, lines: bool = False) -> str:
-    """Replace control characters, so that no name can drive a terminal; `lines` keeps breaks."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c
-        if c.isprintable() or (lines and c == "\n")
-        else c.encode("unicode_escape").decode("ascii")
-        for c in text
-    )
-
-
 def next_action(text: str) -> str:
     """Return what to do as a line of its own, from any part of the product in one style."""
     first = text.split(" ", 1)[0]
@@ -107,21 +93,6 @@ def next_action(text: str) -> str:
 def cell_text(value: object) -> str:
     """One cell for people."""
     return "" if value is None else printable(str(value))
-
-
-def csv_cell(value: object) -> str | float:
-    """One CSV cell; text that a spreadsheet would run as a formula gets a leading apostrophe.
-
-    Also what begins behind a semicolon or a quotation mark: there another country's spreadsheet
-    begins a new cell.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, int | float):
-        return value
-    text = str(value)
-    safe = re.sub(_INNER_FORMULA, r"\1'", printable(text))
-    return f"'{safe}" if text.startswith(_FORMULA) else safe
 
 
 def number(code: str, value: float | None) -> str:

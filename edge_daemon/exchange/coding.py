@@ -53,6 +53,25 @@ def status(run: Mapping[str, Any]) -> str:
     return str(run["status"])
 
 
+def standing(run: Mapping[str, Any]) -> str:
+    """Say in FHIR's word where a result stands: by its status, or by what it follows.
+
+    ``final``, ``preliminary`` while somebody should look, ``cancelled`` where there are no values;
+    and where an earlier version of it had gone out as final, as its ``standing`` says:
+    ``corrected`` (a person corrected the sample), ``amended`` (analysed again), ``appended`` (a
+    note was added), ``entered-in-error`` (withdrawn).
+    """
+    return str(run.get("standing") or _STANDING[status(run)])
+
+
+_STANDING: Final = {"ok": "final", "review": "preliminary", "invalid": "cancelled"}
+
+
+def said(run: Mapping[str, Any], code: str | None = None) -> list[str]:
+    """List what people said of a result, or of one of its values, a sentence each."""
+    return [one["text"] for one in run.get("said", ()) if code in (None, one["concerns"])]
+
+
 def headline(run: Mapping[str, Any]) -> str:
     """Return OK, Review or Failed: with the intervals where they were looked at."""
     return str(run.get("headline") or wording.HEADLINES[run["status"]])

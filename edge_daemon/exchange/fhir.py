@@ -31,7 +31,8 @@ _ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 _SECTION: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"
 _INTERPRETATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
-_STATUS: Final = {"ok": "final", "review": "preliminary", "invalid": "cancelled"}
+_OBSERVED: Final = {"appended": "final"}
+"""Status of an observation where that of its report is no status of observations."""
 
 
 def as_fhir(run: Mapping[str, Any], origin: Origin) -> bytes:
@@ -44,7 +45,9 @@ def as_fhir(run: Mapping[str, Any], origin: Origin) -> bytes:
     Parameters
     ----------
     run
-        As `store.queries.results` gives it.
+        As `store.queries.results` gives it. The centre adds ``standing`` and ``said``
+        (`coding`), the number of the ``version``, and the name of the ``clinic``; resources of
+        all versions of a result have the same ids.
     origin
         Which box speaks.
     """
@@ -61,7 +64,7 @@ class _Bundle:
         self._space = uuid5(UUID(origin.epoch), f"run {run['id']}")
         self._about: Resource = {
             "subject": self._refer("Patient"),
-            "status": _STATUS[coding.status(run)],
+            "status": coding.standing(run),
         }
         observed = coding.observed_at(run)
         if observed is not None:
@@ -77,14 +80,17 @@ class _Bundle:
             ("Patient", self._patient()),
             ("Specimen", self._specimen()),
             ("Device", self._device()),
+            *([("Organization", self._clinic())] if self._run.get("clinic") else ()),
             *(
                 (f"Observation {m['code']}", self._observation(m))
                 for m in self._run["measurements"]
             ),
         ]
+        version = self._run.get("version")
+        of = self._space if version is None else uuid5(self._space, self._run["digest"])
         return {
             "resourceType": "Bundle",
-            "identifier": {"system": "urn:ietf:rfc:3986", "value": self._space.urn},
+            "identifier": {"system": "urn:ietf:rfc:3986", "value": of.urn},
             "type": "collection",
             **({"timestamp": self._about["issued"]} if "issued" in self._about else {}),
             "entry": [{"fullUrl": self._urn(name), "resource": one} for name, one in resources],
@@ -98,7 +104,11 @@ class _Bundle:
 
     def _resource(self, kind: str, **content: Any) -> Resource:
         """Make a resource; what is None or empty is left out, as FHIR demands."""
-        marks = {"meta": {"security": [TEST_DATA]}} if self._run["simulated"] else {}
+        version = self._run.get("version")
+        meta: Resource = {} if version is None else {"versionId": str(version)}
+        if self._run["simulated"]:
+            meta["security"] = [TEST_DATA]
+        marks = {"meta": meta} if meta else {}
         kept = {key: value for key, value in content.items() if value not in (None, "", [], {})}
         return {"resourceType": kind, **marks, **kept}
 
@@ -143,6 +153,9 @@ class _Bundle:
             else None,
         )
 
+    def _clinic(self) -> Resource:
+        return self._resource("Organization", name=coding.plain(self._run["clinic"]))
+
     def _observation(self, measurement: Mapping[str, Any]) -> Resource:
         code, run = measurement["code"], self._run
         value = coding.number(code, measurement["value"]) if coding.reportable(run) else None
@@ -152,6 +165,7 @@ class _Bundle:
                 wording.MEASUREMENT_NAMES.get(code, code), _LOINC, coding.LOINC.get(code)
             ),
             **self._about,
+            "status": _OBSERVED.get(self._about["status"], self._about["status"]),
             "method": {"text": measurement["method"]},
             "specimen": self._refer("Specimen"),
             "device": self._refer("Device"),
@@ -164,7 +178,8 @@ class _Bundle:
         unit = measurement["unit"]
         content["valueQuantity"] = _quantity(value, unit)
         content["note"] = [
-            {"text": coding.plain(text)} for text in coding.remarks(run, measurement)
+            {"text": coding.plain(text)}
+            for text in (*coding.remarks(run, measurement), *coding.said(run, code))
         ]
         if (beside := coding.beside(run, code)) is not None:
             ends = {end: coding.number(code, beside["reference"][end]) for end in ("low", "high")}
@@ -195,6 +210,7 @@ class _Bundle:
             category=[_concept("haematology", _SECTION, "HM")],
             code=_concept("complete blood count", _LOINC, coding.CBC_PANEL),
             **self._about,
+            performer=[self._refer("Organization")] if run.get("clinic") else None,
             specimen=[self._refer("Specimen")],
             result=[self._refer(f"Observation {code}") for code in codes],
             conclusion=coding.plain(_conclusion(run)),
@@ -210,6 +226,7 @@ def _conclusion(run: Mapping[str, Any]) -> str:
         action = f" Next: {flag['action']}" if flag["action"] else ""
         said.append(f"{wording.SEVERITIES[flag['severity']]}: {flag['message']}.{action}")
     said += coding.comments(run)
+    said += coding.said(run)
     said.append(f"Called by {run['model']} through profile {run['profile']}.")
     return "\n".join(said)
 

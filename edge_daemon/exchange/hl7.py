@@ -17,8 +17,12 @@ _ESCAPES: Final = {
     "\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": "\\X0D\\",
     "\n": "\\X0A\\",
 }  # fmt: skip
-_STATUS: Final = {"ok": "F", "review": "P", "invalid": "X"}
-"""OBX-11 and OBR-25: final, preliminary until someone has looked, not obtained."""
+_STATUS: Final = {
+    "final": "F", "preliminary": "P", "cancelled": "X", "corrected": "C", "amended": "C",
+    "appended": "F", "entered-in-error": "X",
+}  # fmt: skip
+"""OBX-11 and OBR-25: final, preliminary until someone has looked, correction of what was final,
+not obtained. A note does not change the values it is added to."""
 _SENDER: Final = "EDGE_DAEMON"
 _CONTROL_ID: Final = 20
 """Longest MSH-10 that version 2.5.1 allows."""
@@ -34,7 +38,8 @@ def as_hl7(run: Mapping[str, Any], origin: Origin) -> bytes:
     Parameters
     ----------
     run
-        As `store.queries.results` gives it.
+        As `store.queries.results` gives it. The centre adds ``standing`` and ``said``
+        (`coding`), and the name of the ``clinic``.
     origin
         Which box speaks.
 
@@ -64,7 +69,7 @@ def _header(run: Mapping[str, Any], origin: Origin) -> str:
     fields = [""] * 17
     fields[0] = "^~\\&"
     fields[1] = _parts(_SENDER, origin.epoch, "UUID")
-    fields[2] = _escape(run["instrument"])
+    fields[2] = _escape(run.get("clinic") or run["instrument"])
     fields[5] = _stamp(datetime.fromisoformat(run["created_wall"]).astimezone(UTC))
     fields[7] = "ORU^R01^ORU_R01"
     fields[8] = run["digest"][:_CONTROL_ID]
@@ -101,7 +106,7 @@ def _request(run: Mapping[str, Any], origin: Origin) -> str:
     fields[6] = _observed(run)
     fields[21] = _stamp(coding.issued_at(run))
     fields[23] = "HM"
-    fields[24] = _STATUS[coding.status(run)]
+    fields[24] = _STATUS[coding.standing(run)]
     return _segment("OBR", *fields)
 
 
@@ -109,7 +114,7 @@ def _headlines(run: Mapping[str, Any]) -> list[str]:
     said = [": ".join(filter(None, (coding.headline(run), coding.reason(run))))]
     if run["simulated"]:
         said.insert(0, f"{wording.SIMULATED}: not a patient's result")
-    return said + coding.comments(run)
+    return said + coding.comments(run) + coding.said(run)
 
 
 def _observation(
@@ -132,8 +137,8 @@ def _observation(
     fields[1] = "NM"
     fields[4] = value
     fields[5] = _parts(measurement["unit"], "", "UCUM")
-    fields[10] = _STATUS[coding.status(run)]
-    said = list(coding.remarks(run, measurement))
+    fields[10] = _STATUS[coding.standing(run)]
+    said = [*coding.remarks(run, measurement), *coding.said(run, code)]
     if (beside := coding.beside(run, code)) is not None:
         bounds = [coding.number(code, beside["reference"][end]) for end in ("low", "high")]
         fields[6] = "-".join(_escape(bound) for bound in bounds)

@@ -151,3 +151,30 @@ def test_any_text_makes_a_valid_bundle(make_run, origin, text):
     quiet = dict.fromkeys(("patient_name", "patient_id", "breed", "sample_id"), text)
     flag = {"code": "clumps", "severity": "info", "message": text, "action": text}
     checked(as_fhir(make_run(**quiet, flags=[flag]), origin))
+
+
+@pytest.mark.parametrize(
+    ("standing", "observed"),
+    [("corrected", "corrected"), ("amended", "amended"), ("appended", "final"),
+     ("entered-in-error", "entered-in-error")],
+)  # fmt: skip
+def test_a_later_version_says_so_and_what_people_said(make_run, origin, standing, observed):
+    said = [{"concerns": "PLT", "text": "Smear by Ann refutes platelets: clumps"}]
+    run = make_run(standing=standing, said=said, version=3, clinic="Clinic by the river")
+    body = as_fhir(run, origin)
+    found = checked(body)
+    report = found["DiagnosticReport"]
+    assert report["status"] == standing
+    assert found["red cells"]["status"] == observed
+    assert report["meta"]["versionId"] == "3"
+    assert found["Organization"]["name"] == "Clinic by the river"
+    assert said[0]["text"] in report["conclusion"]
+    assert {"text": said[0]["text"]} in found["platelets"]["note"]
+
+
+def test_versions_of_a_result_are_the_same_resources_in_other_bundles(make_run, origin):
+    one, two = (
+        json.loads(as_fhir(make_run(version=n, digest=str(n) * 64), origin)) for n in (1, 2)
+    )
+    assert [e["fullUrl"] for e in one["entry"]] == [e["fullUrl"] for e in two["entry"]]
+    assert one["identifier"] != two["identifier"]

@@ -201,3 +201,31 @@ def test_no_text_changes_the_message(make_run, origin, text):
     kept = "".join(c for c in text if c.isprintable() or c in "\r\n").strip()
     [flagged] = [f for f in fields(body, "OBX") if f[3].startswith("FLAG")]
     assert unescape(flagged[5].split("^")[1]) == kept
+
+
+SAID = [
+    {"concerns": "PLT", "text": "Smear by Ann refutes platelets: clumps"},
+    {"concerns": None, "text": "Note by Ann: fasted"},
+]
+
+
+@pytest.mark.parametrize(
+    ("standing", "obx", "obr"),
+    [("final", "F", "F"), ("corrected", "C", "C"), ("amended", "C", "C"), ("appended", "F", "F")],
+)
+def test_a_later_version_says_so_and_what_people_said(make_run, origin, standing, obx, obr):
+    body = as_hl7(make_run(standing=standing, said=SAID, clinic="Clinic | 1"), origin)
+    parsed(body)
+    assert fields(body, "OBR")[0][25] == obr
+    assert values(body)["PLT"][11] == obx
+    assert fields(body, "MSH")[0][3] == "Clinic \\F\\ 1"
+    assert unescape(notes_after(body, "OBR")[-1]) == "Note by Ann: fasted"
+    assert "Smear by Ann refutes platelets: clumps" in body.decode()
+
+
+def test_a_withdrawn_result_has_no_values(make_run, origin):
+    run = make_run(status="invalid", standing="entered-in-error", reason="it is a control")
+    body = as_hl7(run, origin)
+    parsed(body)
+    assert {f[11] for f in values(body).values()} == {"X"}
+    assert fields(body, "OBR")[0][25] == "X"
