@@ -3,6 +3,8 @@
 Every table that holds a clinic's data has its `clinic_id`, and in PostgreSQL a policy that shows
 a connection only the rows of the clinic it has named (`isolate`). Receipts stand apart from
 documents: a document table that is partitioned by time later could not hold their unique keys.
+
+A change here needs a migration; a test compares these tables with what the migrations make.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
@@ -39,12 +42,23 @@ def _clinic() -> Column[int]:
     return Column("clinic_id", Integer, ForeignKey("clinics.id"), nullable=False)
 
 
+chains = Table(
+    "chains",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _moment("created_at"),
+)
+"""Owners of several clinics."""
+
 clinics = Table(
     "clinics",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     _moment("created_at"),
+    Column("chain_id", Integer, ForeignKey("chains.id")),
+    Index("clinics_of_a_chain", "chain_id"),
 )
 
 claims = Table(
@@ -126,42 +140,95 @@ health = Table(
     _clinic(),
     _moment("received_at"),
     Column("body", Text, nullable=False),
+    Column("summary", Text),
 )
-"""The newest word of each box about itself."""
+"""The newest word of each box about itself, and what `words` made of it."""
 
-ISOLATED: Final = (devices, receipts, documents, raw_objects, health)
+health_history = Table(
+    "health_history",
+    metadata,
+    Column("id", _KEY, primary_key=True, autoincrement=True),
+    Column("device_id", Text, ForeignKey("devices.id"), nullable=False),
+    _clinic(),
+    _moment("first_at"),
+    _moment("last_at"),
+    Column("summary", Text, nullable=False),
+    Index("words_of_a_box", "device_id", "id"),
+)
+"""What a box said of itself over time: a row for each spell in which it said the same."""
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("clinic_id", Integer, ForeignKey("clinics.id")),
+    Column("chain_id", Integer, ForeignKey("chains.id")),
+    Column("password", Text),
+    _moment("created_at"),
+    _moment("ended_at", needed=False),
+    CheckConstraint(
+        "(role = 'clinic' AND clinic_id IS NOT NULL AND chain_id IS NULL)"
+        " OR (role = 'chain' AND chain_id IS NOT NULL AND clinic_id IS NULL)"
+        " OR (role = 'operator' AND clinic_id IS NULL AND chain_id IS NULL)",
+        name="users_reach",
+    ),
+)
+"""Who may read: a clinic's results, a chain's, or everybody's; `password` is an argon2 hash."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_sha256", Text, primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id"), nullable=False),
+    _moment("opened_at"),
+    _moment("used_at"),
+    Index("sessions_of_a_user", "user_id"),
+)
+"""Browsers that are signed in."""
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    _moment("created_at"),
+    _moment("expires_at"),
+    _moment("used_at", needed=False),
+    _moment("ended_at", needed=False),
+)
+"""Programs that read as a user does."""
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _KEY, primary_key=True, autoincrement=True),
+    _moment("at"),
+    Column("actor", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("clinic_id", Integer, ForeignKey("clinics.id")),
+    Column("chain_id", Integer, ForeignKey("chains.id")),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("details", Text, nullable=False),
+    Index("audit_of_a_clinic", "clinic_id", "id"),
+)
+"""Who did what; a row without clinic and chain is the operator's alone."""
+
+ISOLATED: Final = (devices, receipts, documents, raw_objects, health, health_history)
 """Tables whose rows belong to one clinic."""
+
+READABLE: Final = (*ISOLATED, audit, clinics, chains)
+"""Tables that people may read, as far as their clinics go (`reading`)."""
 
 APP_ROLE: Final = "edge_app"
 """PostgreSQL role that the server works as; it owns nothing and cannot pass a policy by."""
 
-
-def create(db: Connection) -> None:
-    """Make the tables, and in PostgreSQL the role and the policies that part the clinics."""
-    metadata.create_all(db)
-    if db.dialect.name == "postgresql":
-        _part_clinics(db)
-
-
-def _part_clinics(db: Connection) -> None:
-    db.execute(
-        text(
-            f"DO $$ BEGIN CREATE ROLE {APP_ROLE} NOLOGIN; "
-            "EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-        )
-    )
-    db.execute(text(f"GRANT {APP_ROLE} TO CURRENT_USER"))
-    db.execute(text(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {APP_ROLE}"))
-    db.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {APP_ROLE}"))
-    for table in ISOLATED:
-        db.execute(text(f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY"))
-        db.execute(text(f"DROP POLICY IF EXISTS own_clinic ON {table.name}"))
-        db.execute(
-            text(
-                f"CREATE POLICY own_clinic ON {table.name} TO {APP_ROLE} USING "
-                "(clinic_id = NULLIF(current_setting('edge.clinic', true), '')::integer)"
-            )
-        )
+READ_ROLE: Final = "edge_read"
+"""PostgreSQL role that people's questions are answered as; it can change nothing."""
 
 
 def isolate(db: Connection, clinic_id: int) -> None:

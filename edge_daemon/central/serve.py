@@ -54,9 +54,14 @@ class Place:
     s3: str | None = None
     calls_per_s: float = 20.0
 
+    @property
+    def url(self) -> str:
+        """Of the database."""
+        return self.database or f"sqlite:///{self.folder / 'central.sqlite3'}"
+
     def open_store(self) -> CentralStore:
         """Open the database and make what is not there yet."""
-        store = CentralStore(self.database or f"sqlite:///{self.folder / 'central.sqlite3'}")
+        store = CentralStore(self.url)
         store.create()
         return store
 

@@ -14,7 +14,9 @@ from sqlalchemy import create_engine, event, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from edge_daemon.central import schema
+from edge_daemon.central import audit, schema
+from edge_daemon.central.audit import Actor
+from edge_daemon.central.migrate import migrate
 from edge_daemon.central.schema import claims, clinics, devices, documents, receipts
 from edge_daemon.errors import EdgeError
 from edge_daemon.sync.protocol import Answer
@@ -60,9 +62,15 @@ class CentralStore:
         Of SQLAlchemy: ``postgresql+psycopg://…`` or ``sqlite:///…``.
     pool
         Connections kept open to PostgreSQL.
+
+    Attributes
+    ----------
+    by
+        Who does what is done here, for the audit trail.
     """
 
     def __init__(self, url: str, *, pool: int = 8) -> None:
+        self.by = Actor("server", "command")
         if url.startswith("sqlite"):
             self._engine: Engine = create_engine(url, connect_args={"timeout": 30})
             event.listen(self._engine, "connect", _durable)
@@ -70,10 +78,14 @@ class CentralStore:
         else:
             self._engine = create_engine(url, pool_size=pool, pool_pre_ping=True)
 
+    @property
+    def engine(self) -> Engine:
+        """For what is no box's business; it sees every clinic."""
+        return self._engine
+
     def create(self) -> None:
-        """Make what is not there yet."""
-        with self._engine.begin() as db:
-            schema.create(db)
+        """Make what is not there yet, and move older tables forward."""
+        migrate(self._engine)
 
     def close(self) -> None:
         """Close every connection."""
@@ -92,18 +104,23 @@ class CentralStore:
         try:
             with self._engine.begin() as db:
                 made = insert(clinics).values(name=name, created_at=_now()).returning(clinics.c.id)
-                return int(db.execute(made).scalar_one())
+                number = int(db.execute(made).scalar_one())
+                audit.note(db, self.by, "clinic_added", name, clinic_id=number)
         except IntegrityError as error:
             raise EdgeError(
                 f"there is a clinic named {name!r} already", action="give it another name"
             ) from error
+        return number
 
     def make_claim(self, clinic_id: int, box_name: str) -> str:
         """Make a code that lets one box of a clinic in, within 24 hours."""
         code = secrets.token_urlsafe(18)
         with self._engine.begin() as db:
             if db.execute(select(clinics.c.id).where(clinics.c.id == clinic_id)).first() is None:
-                raise EdgeError(f"there is no clinic {clinic_id}", action="list the clinics")
+                raise EdgeError(
+                    f"there is no clinic {clinic_id}",
+                    action="list them with `edge-daemon central clinics`",
+                )
             db.execute(
                 insert(claims).values(
                     code_sha256=_sha256(code),
@@ -112,6 +129,7 @@ class CentralStore:
                     expires_at=_now() + dt.timedelta(hours=CLAIM_HOURS),
                 )
             )
+            audit.note(db, self.by, "claim_made", box_name, clinic_id=clinic_id)
         return code
 
     def claim(self, code: str, key_sha256: str) -> Device:
@@ -155,6 +173,8 @@ class CentralStore:
                 id=device.id, clinic_id=device.clinic_id, name=device.name, **row
             )
             db.execute(known.on_conflict_do_update(index_elements=["id"], set_=row))
+            box = Actor(device.name, "box")
+            audit.note(db, box, "box_enrolled", device.id, clinic_id=device.clinic_id)
 
     def renew(self, device: Device, shown_sha256: str, issued: Issued) -> None:
         """Give a box another certificate; the one it showed serves until the new one is used."""
@@ -173,7 +193,10 @@ class CentralStore:
         """Refuse a box from now on; False where there is none."""
         with self._engine.begin() as db:
             which = update(devices).where(devices.c.id == device_id).values(revoked_at=_now())
-            return db.execute(which).rowcount > 0
+            row = db.execute(which.returning(devices.c.name, devices.c.clinic_id)).first()
+            if row is not None:
+                audit.note(db, self.by, "box_revoked", row.name, clinic_id=row.clinic_id)
+            return row is not None
 
     def boxes(self) -> list[dict[str, Any]]:
         """List every box of every clinic; times as ISO text, UTC."""

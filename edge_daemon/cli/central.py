@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_daemon import errors
 from edge_daemon.cli import output
+from edge_daemon.cli.central_people import add_people
+from edge_daemon.cli.central_places import needs_extra, open_store, places
 from edge_daemon.cli.options import json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from edge_daemon.central.store import CentralStore
-
-_folder = click.option(
-    "--dir",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    envvar="EDGE_CENTRAL_DIR",
-    metavar="DIR",
-    help="Folder of the server (environment EDGE_CENTRAL_DIR).",
-)
-_database = click.option(
-    "--database",
-    envvar="EDGE_CENTRAL_DATABASE",
-    metavar="URL",
-    help="postgresql+psycopg://… (environment EDGE_CENTRAL_DATABASE); default: SQLite in DIR.",
-)
-
-
-def _places(command: Callable[..., Any]) -> Callable[..., Any]:
-    return _folder(_database(command))
+    from pathlib import Path
 
 
 @click.group()
@@ -44,7 +22,7 @@ def central() -> None:
 
 
 @central.command()
-@_places
+@places
 @click.option("--name", default="edge_daemon fleet", show_default=True, help="Of the fleet.")
 @click.option(
     "--host",
@@ -60,15 +38,15 @@ def init(folder: Path, database: str | None, name: str, hosts: tuple[str, ...]) 
     """
     from edge_daemon.central.authority import Authority
 
-    _needs_extra()
+    needs_extra()
     Authority.create(folder, name).certify_server(folder, list(hosts))
-    with _store(folder, database):
+    with open_store(folder, database):
         pass
     click.echo(output.printable(f"{folder / 'fleet.pem'}: give this to every box with its code"))
 
 
 @central.command()
-@_places
+@places
 @click.option(
     "--listen", default="0.0.0.0:8443", show_default=True, metavar="HOST:PORT", help="Address."
 )
@@ -81,7 +59,7 @@ def serve(folder: Path, database: str | None, listen: str, s3: str | None) -> No
     """Run the server until it is stopped."""
     from edge_daemon.source_settings import endpoint
 
-    _needs_extra()
+    needs_extra()
     from edge_daemon.central.serve import Place, make_server
 
     try:
@@ -97,11 +75,11 @@ def serve(folder: Path, database: str | None, listen: str, s3: str | None) -> No
 
 @central.command("add-clinic")
 @click.argument("name")
-@_places
+@places
 @json_option
 def add_clinic(name: str, folder: Path, database: str | None, as_json: bool) -> None:
     """Add the clinic NAME and print its number."""
-    with _store(folder, database) as store:
+    with open_store(folder, database) as store:
         number = store.add_clinic(name)
     output.emit_json({"clinic": number}) if as_json else click.echo(number)
 
@@ -109,21 +87,21 @@ def add_clinic(name: str, folder: Path, database: str | None, as_json: bool) -> 
 @central.command()
 @click.option("--clinic", type=click.IntRange(min=1), required=True, help="Number of the clinic.")
 @click.option("--box", required=True, metavar="NAME", help="What to call the box.")
-@_places
+@places
 @json_option
 def claim(clinic: int, box: str, folder: Path, database: str | None, as_json: bool) -> None:
     """Make a code that lets one box of a clinic in, within 24 hours."""
-    with _store(folder, database) as store:
+    with open_store(folder, database) as store:
         code = store.make_claim(clinic, box)
     output.emit_json({"code": code}) if as_json else click.echo(code)
 
 
 @central.command()
-@_places
+@places
 @json_option
 def boxes(folder: Path, database: str | None, as_json: bool) -> None:
     """List every box: its clinic, when it was last seen, what it has sent."""
-    with _store(folder, database) as store:
+    with open_store(folder, database) as store:
         found = store.boxes()
     if as_json:
         output.emit_json(found)
@@ -137,10 +115,10 @@ def boxes(folder: Path, database: str | None, as_json: bool) -> None:
 
 @central.command()
 @click.argument("device")
-@_places
+@places
 def revoke(device: str, folder: Path, database: str | None) -> None:
     """Refuse the box with the id DEVICE from now on; it keeps what it has not sent."""
-    with _store(folder, database) as store:
+    with open_store(folder, database) as store:
         if not store.revoke(device):
             raise errors.Fatal(
                 f"there is no box {device}",
@@ -149,21 +127,4 @@ def revoke(device: str, folder: Path, database: str | None) -> None:
             )
 
 
-@contextlib.contextmanager
-def _store(folder: Path, database: str | None) -> Iterator[CentralStore]:
-    _needs_extra()
-    from edge_daemon.central.serve import Place
-
-    store = Place(folder, "", 0, database=database).open_store()
-    with contextlib.closing(store):
-        yield store
-
-
-def _needs_extra() -> None:
-    try:
-        import cryptography  # noqa: F401
-    except ImportError as error:
-        raise errors.Fatal(
-            "the central server needs packages that boxes do not",
-            action="Install them with `pip install edge-daemon[central]`.",
-        ) from error
+add_people(central)

@@ -8,10 +8,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, Literal
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-
 from edge_daemon.errors import EdgeError, Retryable
+from edge_daemon.signin import hashing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +20,6 @@ ROLES: Final[tuple[Role, ...]] = ("technician", "reader")
 """A technician may also correct results and add notes; a reader only looks."""
 
 PASSWORDS_NAME: Final = "web/passwords.json"
-SHORTEST: Final = 8
-LONGEST: Final = 200
-
-# 19 MiB and two passes (OWASP's minimum): a box with 512 MB must survive people signing in.
-_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
 class Passwords:
@@ -79,11 +72,8 @@ class Passwords:
         found: Role | None = None
         with self._one_at_a_time:
             for role, stored in self.hashes().items():
-                try:
-                    _HASHER.verify(stored, password)
-                except (VerificationError, InvalidHashError):
-                    continue
-                found = found or role
+                if hashing.verify(stored, password):
+                    found = found or role
         return found
 
     def set(self, role: Role, password: str) -> None:
@@ -96,15 +86,11 @@ class Passwords:
         Retryable
             The file cannot be written.
         """
-        if not SHORTEST <= len(password) <= LONGEST:
-            raise EdgeError(
-                f"the password has {len(password)} characters, expected {SHORTEST} to {LONGEST}",
-                action="choose another; a few random words are easy to type and hard to guess",
-            )
+        made = hashing.hashed(password)
         stored = self.hashes()
         stored.pop(role, None)
         self._refuse_twin(stored, password)
-        self._write({**stored, role: _HASHER.hash(password)})
+        self._write({**stored, role: made})
 
     def remove(self, role: Role) -> bool:
         """Take the password of a role away; tell whether it had one."""
@@ -116,14 +102,11 @@ class Passwords:
 
     def _refuse_twin(self, others: dict[Role, str], password: str) -> None:
         for other, stored in others.items():
-            try:
-                _HASHER.verify(stored, password)
-            except (VerificationError, InvalidHashError):
-                continue
-            raise EdgeError(
-                f"this is the password of the {other} already: it could not tell who signs in",
-                action="choose another for this role",
-            )
+            if hashing.verify(stored, password):
+                raise EdgeError(
+                    f"this is the password of the {other} already: it could not tell who signs in",
+                    action="choose another for this role",
+                )
 
     def _write(self, stored: dict[Role, str]) -> None:
         """Replace the file at once, readable by the service's user alone."""

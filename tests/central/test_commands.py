@@ -1,0 +1,62 @@
+"""The commands that let people and programs read."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from edge_daemon.cli import cli
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(*words, given=None, code=0):
+        environment = {"EDGE_CENTRAL_DIR": str(tmp_path), "SUDO_USER": "ada"}
+        done = CliRunner().invoke(cli, ["central", *words], input=given, env=environment)
+        assert done.exit_code == code, done.output
+        return done.output
+
+    return call
+
+
+def test_a_chain_its_clinics_users_and_tokens(run):
+    assert run("add-clinic", "First") == "1\n"
+    assert json.loads(run("add-chain", "Sea", "--json")) == {"chain": 1}
+    run("set-chain", "--clinic", "1", "--chain", "1")
+    assert run("clinics").split() == ["1", "First", "chain", "1:", "Sea"]
+    run("add-user", "Bo", "--role", "clinic", "--clinic", "1", "--stdin", given="a password\n")
+    run("add-user", "robot", "--role", "operator", "--no-password")
+    token = json.loads(run("add-token", "robot", "--for", "report", "--json"))["token"]
+    assert token.startswith("edge_")
+    listed = json.loads(run("users", "--json"))
+    assert [(u["name"], u["role"], u["reach"], u["password"]) for u in listed] == [
+        ("bo", "clinic", "First", True),
+        ("robot", "operator", "", False),
+    ]
+    assert token not in json.dumps(listed)
+    shown = run("users")
+    assert "clinic First" in shown
+    assert "used never" in shown
+    run("set-password", "BO", "--stdin", given="another password\n")
+    run("remove-token", str(listed[1]["tokens"][0]["token"]))
+    run("remove-user", "bo")
+    assert [u["name"] for u in json.loads(run("users", "--json"))] == ["robot"]
+    run("set-chain", "--clinic", "1")
+    assert json.loads(run("clinics", "--json"))[0]["chain"] is None
+
+
+def test_errors_say_what_is_wrong_and_what_to_do(run):
+    def told(*words, code, **more):
+        return " ".join(run(*words, code=code, **more).split())
+
+    assert "there is no user nobody" in told("remove-user", "nobody", code=4)
+    assert "central users" in told("remove-token", "7", code=4)
+    assert "central clinics" in told("set-chain", "--clinic", "3", code=4)
+    assert "a user of role chain needs the number of a chain" in told(
+        "add-user", "x", "--role", "chain", "--no-password", code=1
+    )
+    short = told("add-user", "x", "--role", "operator", "--stdin", given="short\n", code=1)
+    assert "5 characters" in short
+    assert "no name" in told("add-chain", " ", code=1)
+    run("add-chain", "Sea")
+    assert "already" in told("add-chain", "Sea", code=1)
