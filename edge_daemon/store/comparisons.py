@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
-    from edge_daemon.joining import Match
-
 UNITS: Final = {
     "RBC": "10*6/uL", "HCT": "%", "HGB": "g/dL", "MCV": "fL", "MCH": "pg", "MCHC": "g/dL",
     "RDW": "%", "RETIC": "10*3/uL", "RETIC%": "%", "PLT": "10*3/uL", "MPV": "fL", "PCT": "%",
@@ -74,7 +72,6 @@ class Comparisons:
     def __init__(self, db: sqlite3.Connection, filters: Filters) -> None:
         self._db = db
         self._filters = filters
-        self._matches: dict[int, Match] | None = None
         self.left_out = LeftOut()
 
     def pairs(self) -> Iterator[dict[str, Any]]:
@@ -86,7 +83,7 @@ class Comparisons:
             ``instrument`` (the run's), ``analyzer`` (the instrument the report came through),
             ``species``, ``simulated``, ``ours`` and ``theirs`` (code → value).
         """
-        matches = self._all_matches()
+        matches = match_runs(self._db)
         for chunk in _chunks(self._runs()):
             joined = [row for row in chunk if (m := matches.get(row["id"])) and m.joined]
             ours = self._measurements([row["id"] for row in joined])
@@ -113,14 +110,10 @@ class Comparisons:
             None) and ``values``: code → value, with events per second where the run's duration
             is known.
         """
-        matches = self._all_matches()
         for chunk in _chunks(self._runs(count=True)):
             values = self._measurements([row["id"] for row in chunk])
             for row in chunk:
-                match = matches.get(row["id"])
-                if match and any(why == "control_material" for _, why in match.contradicted):
-                    self.left_out.control_runs += 1
-                elif row["species"] is None:
+                if row["species"] is None:
                     self.left_out.no_species += 1
                 else:
                     yield _point("ours", row, {**values.get(row["id"], {}), **_rates(row)})
@@ -146,11 +139,6 @@ class Comparisons:
                     self.left_out.no_species += 1
                 else:
                     yield _point("analyzer", row, _numbers(told.get(row["id"], ())))
-
-    def _all_matches(self) -> dict[int, Match]:
-        if self._matches is None:
-            self._matches = match_runs(self._db)
-        return self._matches
 
     def _runs(self, *, count: bool = False) -> list[dict[str, Any]]:
         clauses, values = self._clauses("r.created_wall")

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.store.reader import rows
+from edge_daemon.store.reports import told_controls
 from edge_daemon.units import UNITS
 
 if TYPE_CHECKING:
@@ -60,14 +61,69 @@ def _targets(text: str) -> dict[str, Any]:
     return found
 
 
-def marks(db: sqlite3.Connection) -> dict[int, dict[str, Any]]:
-    """Tell what people say captures are: capture id → ``kind``, ``lot``, ``level``, ``made_by``."""
+def marks(
+    db: sqlite3.Connection, captures: Iterable[int] | None = None
+) -> dict[int, dict[str, Any]]:
+    """Tell what people say captures are: capture id → ``kind``, ``lot``, ``level``, ``made_by``.
+
+    Parameters
+    ----------
+    db
+        Connection from `queries.connect`.
+    captures
+        Only these; None for all.
+    """
     query = """
         SELECT capture_id, kind, lot, level, made_by FROM control_marks AS m
         WHERE NOT EXISTS (SELECT 1 FROM control_marks AS later
             WHERE later.capture_id = m.capture_id AND later.id > m.id)
     """
-    return {row.pop("capture_id"): row for row in rows(db, query)}
+    values = []
+    if captures is not None:
+        query += " AND m.capture_id IN (SELECT value FROM json_each(?))"
+        values.append(json.dumps(list(captures)))
+    return {row.pop("capture_id"): row for row in rows(db, query, values)}
+
+
+def kinds(db: sqlite3.Connection, captures: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Tell what captures are that hold no patient's sample.
+
+    Returns
+    -------
+    dict
+        Capture id → ``kind`` (``control``, ``blank`` or ``check``), ``lot``, ``level`` and
+        ``targets`` (of a control whose lot is known, else None and none) and ``made_by`` (who
+        said so; None where the sample id or the analyzer does). Captures of patients are left
+        out.
+    """
+    asked, known = list(captures), lots(db)
+    said = marks(db, asked)
+    found = {
+        capture: _kind(mark["kind"], _lot_of({}, mark, known), mark["made_by"])
+        for capture, mark in said.items()
+        if mark["kind"] != "patient"
+    }
+    unsaid = [capture for capture in asked if capture not in said]
+    among = "r.capture_id IN (SELECT value FROM json_each(?))"
+    for row in _rows(db, "runs", among, [json.dumps(unsaid)]):
+        if (lot := _lot_of(row, None, known)) is not None:
+            found[row["capture_id"]] = _kind("control", lot)
+        elif any(_fits(row["sample_id"], pattern) for pattern in _BLANKS):
+            found[row["capture_id"]] = _kind("blank")
+    unsaid = [capture for capture in unsaid if capture not in found]
+    return found | dict.fromkeys(told_controls(db, unsaid), _kind("control"))
+
+
+def _kind(
+    kind: str, lot: Mapping[str, Any] | None = None, made_by: str | None = None
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "lot": lot["lot"] if lot else None,
+        "level": lot["level"] if lot else None,
+        "targets": lot["targets"] if lot else {},
+        "made_by": made_by,
+    }
 
 
 def measured(db: sqlite3.Connection) -> list[dict[str, Any]]:
@@ -120,7 +176,7 @@ def no_patients(db: sqlite3.Connection) -> set[int]:
             if row["capture_id"] not in said and _lot_of(row, None, known) is not None:
                 found.add(row["capture_id"])
     found |= {row["capture_id"] for row in _by_pattern(db, "runs", _BLANKS)} - set(said)
-    return found
+    return found | (told_controls(db) - set(said))
 
 
 def newest_blank(db: sqlite3.Connection) -> int | None:

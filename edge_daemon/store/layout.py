@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-REVISION: Final = "0008"
+REVISION: Final = "0009"
 """Newest migration; revisions are zero-padded so that text order is age."""
 
 DATABASE_NAME: Final = "edge.sqlite3"

@@ -234,6 +234,39 @@ def match_runs(db: sqlite3.Connection) -> dict[int, Match]:
     return match_all(_subjects(db, "runs", _NEWEST_RUN, []), _subjects(db, "reports", _NEWEST, []))
 
 
+def told_controls(db: sqlite3.Connection, captures: Iterable[int] | None = None) -> set[int]:
+    """Find captures of runs whose sample the analyzer itself reported as control material.
+
+    Parameters
+    ----------
+    db
+        Connection from `queries.connect`.
+    captures
+        Only these; None for all.
+    """
+    query = "SELECT r.capture_id, r.sample_key FROM reports AS r WHERE r.kind = 'control'"
+    values: list[object] = []
+    if captures is not None:
+        among = "SELECT capture_id, sample_key FROM runs WHERE capture_id IN (SELECT value FROM j)"
+        query = (
+            "WITH j AS (SELECT value FROM json_each(?)), own AS (" + among + ") " + query + " AND"  # noqa: S608
+            " (r.sample_key IN (SELECT sample_key FROM own)"
+            " OR r.capture_id IN (SELECT value FROM j))"
+        )
+        values.append(json.dumps(list(captures)))
+    said = rows(db, query, values)
+    if not said:
+        return set()
+    matches = _matches_of(db, said)
+    told = [
+        run_id
+        for run_id, found in matches.items()
+        if any(why == "control_material" for _, why in found.contradicted)
+    ]
+    query = "SELECT capture_id FROM runs WHERE id IN (SELECT value FROM json_each(?))"
+    return {row["capture_id"] for row in rows(db, query, [json.dumps(told)])}
+
+
 def with_ids(db: sqlite3.Connection, report_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Read reports by id, as in `listing` without the run."""
     query = (

@@ -357,6 +357,7 @@ for _name in (
     "sample_id", "patient_id", "patient_name", "species", "created_wall", "content", "sample_key",
 ):  # fmt: skip
     Index(f"reports_by_{_name}", reports.c[_name])
+Index("reports_of_controls", reports.c.sample_key, sqlite_where=text("kind = 'control'"))
 
 
 def _report(**options: Any) -> Column[int]:

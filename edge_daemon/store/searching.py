@@ -6,9 +6,11 @@ intersection below a key. Nothing is counted, so that a box with 100,000 runs an
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.store.controls import no_patients
 from edge_daemon.store.reader import rows, value
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Wanted:
         As stored.
     since, until
         Half-open range of the wall time the run was made at, UTC in ISO 8601.
+    patients
+        True: only samples of patients; False: only controls, blanks and runs of checks.
     """
 
     text: str | None = None
@@ -44,6 +48,7 @@ class Wanted:
     flag: str | None = None
     since: str | None = None
     until: str | None = None
+    patients: bool | None = None
 
 
 def find(
@@ -84,6 +89,8 @@ def find(
         clauses.append(
             "r.id IN (SELECT id FROM runs WHERE created_wall >= :since AND created_wall < :until)"
         )
+    if wanted.patients is not None:
+        clauses.append(_PATIENTS if wanted.patients else _CONTROLS)
     clauses += [f"r.{name} = :{name}" for name in ("species", "status") if getattr(wanted, name)]
     query = (
         f"SELECT r.id FROM runs AS r WHERE {' AND '.join(clauses)}"  # noqa: S608
@@ -101,11 +108,14 @@ def find(
         "species": wanted.species,
         "status": wanted.status,
         "limit": limit,
+        "controls": "[]" if wanted.patients is None else json.dumps(sorted(no_patients(db))),
         "floor": newest_run(db) - LOOKED_THROUGH if inside else 0,
     }
     return [row["id"] for row in rows(db, query, parameters)]
 
 
+_CONTROLS: Final = "r.capture_id IN (SELECT value FROM json_each(:controls))"
+_PATIENTS: Final = _CONTROLS.replace(" IN ", " NOT IN ")
 _PREFIX: Final = " UNION ".join(
     f"SELECT id FROM runs WHERE {column} >= :text AND {column} < :last"  # noqa: S608
     for column in ("sample_id", "patient_id", "patient_name")

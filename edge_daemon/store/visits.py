@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.joining import sample_key
-from edge_daemon.store import queries
+from edge_daemon.store import controls, queries
 from edge_daemon.store.reader import rows
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ def of_patient(
 
     A patient is known by its id; without one by its name and species together, which two
     animals may share: whoever shows that says so. Control material and runs without either
-    have no history.
+    have no history, and runs of checks are no visits.
 
     Parameters
     ----------
     db
         Connection from `queries.connect`.
     run
-        With ``id``, ``patient_id``, ``patient_name``, ``species`` and ``simulated``.
+        With ``id``, ``capture_id``, ``patient_id``, ``patient_name``, ``species`` and
+        ``simulated``.
     limit
         Most results.
 
@@ -48,8 +49,8 @@ def of_patient(
     if not run[column]:
         return []
     query = (
-        f"SELECT r.id FROM runs AS r WHERE r.{column} = :key AND r.simulated = :simulated"  # noqa: S608
-        f" AND {_NEWEST_ONLY}"
+        f"SELECT r.id, r.capture_id FROM runs AS r WHERE r.{column} = :key"  # noqa: S608
+        f" AND r.simulated = :simulated AND {_NEWEST_ONLY}"
         + ("" if column == "patient_id" else " AND r.species IS :species AND r.patient_id IS NULL")
         + " ORDER BY r.capture_id DESC LIMIT :limit"
     )
@@ -59,7 +60,11 @@ def of_patient(
         "species": run["species"],
         "limit": limit,
     }
-    found = [row["id"] for row in rows(db, query, wanted)]
+    every = rows(db, query, wanted)
+    apart = controls.kinds(db, [run["capture_id"], *(row["capture_id"] for row in every)])
+    if run["capture_id"] in apart:
+        return []
+    found = [row["id"] for row in every if row["capture_id"] not in apart]
     if run["id"] not in found:  # a run that a replay has superseded, or one of long ago
         found.append(run["id"])
     # By capture: a correction of an old visit makes a new run, but no new visit.

@@ -1,8 +1,9 @@
 """What a technician types into the search box, as what to find: pure.
 
 ``yesterday cat``, ``review tuesday``, ``bel``, ``2026-11-22 platelets_count_limited``. Words that
-are a day, a species, a headline or a flag narrow the list; everything else is the beginning of
-a sample id, a patient id or a patient's name. In double quotes a word is always a name.
+are a day, a species, a headline, a flag, ``patients`` or ``controls`` narrow the list; everything
+else is the beginning of a sample id, a patient id or a patient's name. In double quotes a word is
+always a name.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _STATUS: Final = {"ok": "ok", "review": "review", "failed": "invalid"}
+_WHOSE: Final = {"patients": "patients only", "controls": "controls, blanks and checks"}
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WORD: Final = re.compile(r'"([^"]*)"|(\S+)')
 _DATE: Final = re.compile(r"(\d{4})-(\d{1,2})(?:-(\d{1,2}))?|(\d{1,2})\.(\d{1,2})\.(\d{4})")
@@ -82,6 +84,8 @@ def _narrow(
         return replace(wanted, status=_STATUS[word]), f"headline {word}"
     if word in flags and wanted.flag is None:
         return replace(wanted, flag=word), f"flag {word}"
+    if word in _WHOSE and wanted.patients is None:
+        return replace(wanted, patients=word == "patients"), _WHOSE[word]
     days = _days(word, now.date()) if wanted.since is None else None
     if days is None:
         return None

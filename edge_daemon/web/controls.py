@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_daemon import wording
 from edge_daemon.quality.checks import BLANK_ACTION, CARRY_OVER_ACTION
 from edge_daemon.quality.westgard import ACTIONS
+from edge_daemon.web.apart import signed, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,26 +144,20 @@ def _level(code: str, point: Plotted, numbers: Numbers) -> Level:
     rejects = any(hit.rejects for hit in point.hits)
     state = "out_of_control" if rejects else "warning" if point.hits else "in_control"
     status, words = STATES[state]
-    sd = numbers.converted(code, target.sd, target.unit)
     return Level(
         code=code,
         lot=reading.lot,
         level=reading.level,
         value=numbers.value(code, reading.value, target.unit),
         target=f"{numbers.value(code, target.mean, target.unit)} ± "
-        f"{numbers.plain(sd or 0.0, numbers.decimals(code, target.unit) + 1)}",
+        f"{spread(code, target.sd, numbers)}",
         unit=numbers.unit(code, target.unit),
-        sds=_sds(point.z, numbers),
+        sds=signed(point.z, numbers),
         when=wording.short_time(reading.wall),
         rules=", ".join(hit.rule for hit in point.hits),
         status=status,
         words=words,
     )
-
-
-def _sds(z: float, numbers: Numbers) -> str:
-    text = numbers.plain(z, 1)
-    return text if text.startswith(("−", "0,0", "0.0")) else f"+{text}"
 
 
 def _broken(charts: Sequence[ControlChart]) -> list[Broken]:
@@ -196,7 +191,7 @@ def _lines(charts: Sequence[ControlChart], numbers: Numbers) -> list[Line]:
             assert isinstance(cells, dict)
             rules = " ".join(hit.rule for hit in point.hits if hit.rejects)
             text = numbers.value(one.code, reading.value, point.target.unit)
-            cells[one.code] = Cell(one.code, point.z, f"{text} ({_sds(point.z, numbers)})", rules)
+            cells[one.code] = Cell(one.code, point.z, f"{text} ({signed(point.z, numbers)})", rules)
     return [line for _, line in sorted(lines.values(), key=lambda pair: -pair[0])]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.reference.interpret import interpret_record
@@ -43,6 +43,11 @@ class Shelf:
     def interpret(self, run: Mapping[str, Any]) -> Interpretation:
         """Put one run, as `store.queries` gives it, beside the tables."""
         return interpret_record(run, self.tables())
+
+    def plain(self, run: Mapping[str, Any]) -> Interpretation:
+        """Explain the flags of a run that is no patient's: no interval, no rule, no species."""
+        bare = replace(self.tables(), rules=())
+        return interpret_record({**run, "species": None, "breed": None}, bare)
 
     def _stand(self) -> Iterable[tuple[str, int, int]]:
         for place in self._places:

@@ -131,7 +131,7 @@ def table(
             analyzer=_analyzer(lines.get(m["code"]), compared.get(m["code"]), numbers),
             before=_earlier(m, earlier.get(m["code"]), numbers),
         )
-        for m in sorted(run["measurements"], key=_place)
+        for m in sorted(run["measurements"], key=_order)
     ]
 
 
@@ -171,18 +171,22 @@ def _bar(m: Mapping[str, Any], reference: Reference | None) -> Bar | None:
     """Place a value against its interval, which spans the middle third."""
     if reference is None or m["unit"] != reference.unit:
         return None
-    width = reference.high - reference.low
-
-    def at(value: float) -> float:
-        share = 100.0 / 3.0 * (1.0 + (value - reference.low) / width)
-        return round(min(100.0, max(0.0, share)), 1)
-
     value = m["value"]
     low, high = (value if m[end] is None else m[end] for end in ("low", "high"))
-    return Bar(at(value), at(low), at(high))
+    return place((value, low, high), reference.low, reference.high)
 
 
-def _place(measurement: Mapping[str, Any]) -> int:
+def place(values: tuple[float, float, float], low: float, high: float) -> Bar:
+    """Place a value and the ends of its interval on a bar whose middle third is low to high."""
+
+    def at(value: float) -> float:
+        share = 100.0 / 3.0 * (1.0 + (value - low) / (high - low))
+        return round(min(100.0, max(0.0, share)), 1)
+
+    return Bar(*map(at, values))
+
+
+def _order(measurement: Mapping[str, Any]) -> int:
     """Order as on printed results; the store keeps the order they were worked out in."""
     code = measurement["code"]
     return MEASUREMENT_CODES.index(code) if code in MEASUREMENT_CODES else len(MEASUREMENT_CODES)

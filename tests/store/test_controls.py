@@ -8,9 +8,10 @@ from contextlib import closing
 import pytest
 
 from edge_daemon.errors import EdgeError
-from edge_daemon.store import controls, layout, queries
+from edge_daemon.store import controls, layout, queries, searching, visits
 from edge_daemon.store.comparisons import Comparisons, Filters
 from edge_daemon.store.lots import Lot, LotTarget
+from edge_daemon.store.searching import Wanted
 
 RBC = LotTarget(6.5, 0.2)
 
@@ -174,15 +175,85 @@ def test_what_people_wrote_is_never_changed(store, analyse, data_dir):
                 raw.execute(f"UPDATE {table} SET made_by = 'other'")
 
 
-def test_controls_are_found_by_index(store, analyse, db):
+@pytest.fixture
+def tell(store, make):
+    """Let the analyzer report a sample, in a message of its own."""
+
+    def report(content, **sample):
+        taken = store.accept(make.capture(content)).capture_id
+        store.record_report(taken, make.reported(**sample))
+        store.finish_decoded(taken)
+
+    return report
+
+
+def test_what_captures_are(store, analyse, tell, db):
+    store.add_lot(lot(pattern="QC-*"), by="Ann")
+    for content, sample in enumerate(("S-1", "QC-1", "Blank", "S-4", "S-5", "QC-6", "X-7")):
+        analyse(content, sample_id=sample, patient_id=None, patient_name=None)
+    store.mark(4, "check", by="Ann")
+    store.mark(5, "control", by="Bo", lot="4711", level="normal")
+    store.mark(6, "patient", by="Ann")
+    tell(8, kind="control", sample_id="X-7")
+    tell(9, sample_id="S-1")
+    found = controls.kinds(db, range(1, 8))
+    named = {key: (one["kind"], one["lot"], one["made_by"]) for key, one in found.items()}
+    assert named == {
+        2: ("control", "4711", None),
+        3: ("blank", None, None),
+        4: ("check", None, "Ann"),
+        5: ("control", "4711", "Bo"),
+        7: ("control", None, None),
+    }
+    assert found[2]["targets"] == found[5]["targets"] == {"RBC": {"mean": 6.5, "sd": 0.2}}
+    assert controls.no_patients(db) == set(found)
+    assert controls.kinds(db, [1]) == controls.kinds(db, []) == {}
+
+
+def test_a_person_overrules_the_analyzer(store, analyse, tell, db):
+    analyse(1, sample_id="X-1", patient_id=None, patient_name=None)
+    tell(2, kind="control", sample_id="X-1")
+    assert controls.no_patients(db) == {1}
+    held = Comparisons(db, Filters())
+    assert (list(held.ours()), held.left_out.control_runs) == ([], 1)
+    store.mark(1, "patient", by="Ann")
+    assert controls.no_patients(db) == set()
+    assert controls.kinds(db, [1]) == {}
+    assert len(list(Comparisons(db, Filters()).ours())) == 1
+
+
+def test_runs_of_a_check_are_no_visits(store, analyse, db):
+    for content in range(3):
+        analyse(content, sample_id=f"S-{content}", patient_id="P-1")
+    assert [run["id"] for run in visits.of_patient(db, queries.run(db, "run:3"))] == [3, 2, 1]
+    store.mark(2, "check", by="Ann")
+    assert [run["id"] for run in visits.of_patient(db, queries.run(db, "run:3"))] == [3, 1]
+    assert visits.of_patient(db, queries.run(db, "run:2")) == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        controls.measured,
+        controls.no_patients,
+        lambda db: controls.kinds(db, range(1, 40)),
+        lambda db: searching.find(db, Wanted(patients=False)),
+        lambda db: searching.find(db, Wanted(patients=True)),
+    ],
+    ids=["measured", "no patients", "kinds", "controls", "patients"],
+)
+def test_controls_are_found_by_index(store, analyse, tell, db, ask):
+    """Neither runs nor reports are walked through; the small tables that people fill may be."""
     store.add_lot(lot(pattern="QC-*"), by="Ann")
     analyse(1, sample_id="QC-1")
+    tell(2, kind="control", sample_id="XQ-1")
+    analyse(3, sample_id="S-1")
     asked = []
     db.set_trace_callback(asked.append)
-    controls.measured(db)
+    assert ask(db)
     db.set_trace_callback(None)
-    looked = [query for query in asked if "r.sample_id >=" in query]
-    assert looked
-    for query in looked:
-        plan = " ".join(row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {query}"))
-        assert "_by_sample_id" in plan
+    plan = [row["detail"] for query in asked for row in db.execute(f"EXPLAIN QUERY PLAN {query}")]
+    scans = {line for line in plan if line.startswith("SCAN") and "json_each" not in line}
+    small = ("SCAN l", "SCAN m", "SCAN r USING INDEX reports_of_controls", "SCAN j", "SCAN own")
+    assert not {line for line in scans if line not in small}, plan
+    assert any("reports_of_controls" in line for line in plan)

@@ -34,6 +34,8 @@ def day(first, after):
         ('"cat"', Wanted(text="cat")),
         ("cat cat", Wanted(species="cat", text="cat")),
         ("failed", Wanted(status="invalid")),
+        ("controls", Wanted(patients=False)),
+        ("patients dog", Wanted(patients=True, species="dog")),
         ("clumps dog ok", Wanted(flag="clumps", species="dog", status="ok")),
         ("today", Wanted(**day("11-24", "11-25"))),
         ("yesterday cat", Wanted(species="cat", **day("11-23", "11-24"))),

@@ -8,11 +8,13 @@ import sys
 import pytest
 
 from edge_daemon.resources import reference_pictures_dir
+from edge_daemon.store.lots import Lot, LotTarget
 from edge_daemon.web import printing
 
 needs_reportlab = pytest.mark.skipif(
     importlib.util.find_spec("reportlab") is None, reason="the extra pdf is not installed"
 )
+LOT = Lot("4711", "normal", "Vet", {"RBC": LotTarget(7.1, 0.1)}, pattern="QC-*")
 HARD = "Ζεύς <b>כלב</b> ポチ 小白 바둑이 🐶 & co"
 
 
@@ -31,6 +33,21 @@ def test_a_result_becomes_a_pdf(box, browser):
 def test_a_result_without_anything_becomes_a_pdf(box, browser):
     run = box.add(patient_name=None, patient_id=None, species=None, sample_id=None, measurements=())
     assert browser.get(f"/results/{run}/pdf").body.startswith(b"%PDF")
+
+
+def test_a_control_is_printed_beside_its_target(box, browser, monkeypatch):
+    box.store.add_lot(LOT, by="Ada")
+    run = box.add(sample_id="QC-1", patient_name="Bello")
+    laid_out = []
+    monkeypatch.setattr(printing, "make_pdf", lambda said: laid_out.append(said) or b"%PDF")
+    assert browser.get(f"/results/{run}/pdf").status == 200
+    [said] = laid_out
+    assert said["headline"] == "Control, lot 4711, normal"
+    assert said["reason"].startswith("No patient's sample. Every value with a target")
+    assert said["values"][0][4] == "Target ± SD"
+    assert said["values"][1][4] == "7.10 ± 0.100 +0.2 SD"
+    text = str({key: said[key] for key in said if key != "pictures"})
+    assert not [word for word in ("Bello", "dog", "smear", "interval is") if word in text]
 
 
 @needs_reportlab

@@ -11,7 +11,7 @@ import pytest
 from edge_daemon import own_command
 from edge_daemon.errors import EdgeError
 from edge_daemon.follower import KEPT_BATCHES, Follower
-from edge_daemon.records import Measurement, ReportedValue
+from edge_daemon.records import Flag, Measurement, ReportedValue
 from edge_daemon.store import queries
 from edge_daemon.store.comparisons import Comparisons, Filters
 from edge_daemon.store.lots import Lot, LotTarget
@@ -249,3 +249,60 @@ def test_a_report_of_control_material_is_no_patients(box):
         held = Comparisons(db, Filters())
         assert [len(list(side)) for side in (held.ours(), held.reported())] == [1, 1]
     assert held.left_out.control_runs == held.left_out.control_reports == 1
+
+
+def test_what_is_no_patients_cannot_be_taken_for_one(controlled, browser):
+    """In the list and on its own page: a tag, its lot, and no word about animals."""
+    controlled.add(patient_name="Bello", species="dog", flags=())
+    page = browser.get("/").shown
+    assert page.count("Control QC-N lot 4711, normal") == 3
+    assert page.count("Blank BLANK-1 no patient") == 1
+    assert page.count("No patient’s sample. Quality") == 4
+    assert page.count("species unknown") == 0
+    assert page.count(" dog ") == 1
+    assert [browser.get(f"/?q={word}").text.count('class="open"') for word in (
+        "controls", "patients", "controls+patients", "patients+ok", "ok", "controls+review",
+    )] == [4, 1, 0, 1, 1, 0]  # fmt: skip
+
+
+def test_a_control_stands_beside_its_target(controlled, browser):
+    page = browser.get("/results/3").shown
+    assert "Control lot 4711, normal" in page
+    assert "No patient's sample:" in page
+    assert "Target ± SD" in page
+    assert "7.50 M/µL 7.10 ± 0.100 +4.0 SD" in page
+    assert "150 K/µL 155 ± 12.0 −0.4 SD" in page
+    assert "Beyond 2 SD of the target: RBC." in page
+    for word in ("Reference", "interval is used", "species", "Last visit", "dog", "Bello"):
+        assert word not in page.replace("no interval of a species holds", ""), word
+    assert 'href="/quality"' in browser.get("/results/3").text
+    assert "Every value with a target is within 2 SD of it." in browser.get("/results/1").shown
+
+
+def test_a_blank_stands_beside_its_limit(controlled, browser):
+    page = browser.get("/results/4").shown
+    assert "Blank" in page
+    assert "Too high: PLT." in page
+    assert "rinse and repeat with fresh diluent" in page.lower()
+    assert "At most" in page
+
+
+def test_flags_of_a_control_are_those_of_the_measurement(box, browser):
+    """Of a blank nothing is looked at; a smear is asked for of neither."""
+    named = [
+        ("platelets_count_limited", "review"), ("species_unknown", "review"),
+        ("signals_saturated", "review"), ("no_rbc_peak", "invalid"),
+    ]  # fmt: skip
+    flags = [Flag(code, grave, f"{code} said", f"do {code}") for code, grave in named]
+    for sample in ("QC-1", "BLANK"):
+        box.add(sample_id=sample, flags=flags)
+    box.store.add_lot(Lot("4711", "normal", "Vet control", TARGETS, pattern="QC-*"), by="Ada")
+    control, blank = browser.get("/results/1").shown, browser.get("/results/2").shown
+    assert "Failed No_rbc_peak said" in control
+    assert "Signals_saturated said" in control
+    for word in ("platelets_count_limited", "species_unknown"):
+        assert word not in control
+    assert "said" not in blank
+    rows = browser.get("/?q=failed").text
+    assert rows.count('class="open"') == 1
+    assert "Failed" in rows

@@ -9,19 +9,22 @@ from urllib.parse import urlencode
 
 from starlette.routing import Route
 
-from edge_daemon.store import queries, searching
+from edge_daemon.store import controls, queries, searching
 from edge_daemon.web import render
+from edge_daemon.web.apart import worded
 from edge_daemon.web.asking import understand
 from edge_daemon.web.interpreting import STATUS
 from edge_daemon.web.pages.live import newest
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
     from starlette.requests import Request
     from starlette.responses import Response
 
     from edge_daemon.reference.findings import Interpretation
+    from edge_daemon.web.apart import Apart
     from edge_daemon.web.asking import Asked
     from edge_daemon.web.site import Site
 
@@ -61,23 +64,47 @@ def _content(request: Request) -> dict[str, Any]:
         "asked": asked,
         "inside": inside and bool(page.shown),
         "results": page.shown,
-        "units": _units([run for run, _ in page.shown]),
+        "units": _units([one.run for one in page.shown]),
         "shown": SHOWN,
         "flags": flags,
         "older": None if page.older is None else "/?" + urlencode({**query, "before": page.older}),
         "paged": before is not None,
         "heard": heard,
         "rows_url": "/rows?" + urlencode({"q": text}),
-        "status_of": STATUS,
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Runs with what their reference intervals say, and where the next page begins."""
+    """Some results, and where the next page begins."""
 
-    shown: list[tuple[dict[str, Any], Interpretation]]
+    shown: list[_Shown]
     older: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """One result of the list.
+
+    Attributes
+    ----------
+    found
+        What its reference intervals and rules say.
+    apart
+        What it is that is no patient's; None for a patient's.
+    """
+
+    run: dict[str, Any]
+    found: Interpretation
+    apart: Apart | None
+
+    @property
+    def status(self) -> str:
+        """Headline as it is stored; of what is no patient's only ``invalid``, or empty."""
+        if self.apart is None:
+            return STATUS[self.found.headline]
+        failed = self.found.headline == "Failed" and self.apart.kind != "blank"
+        return "invalid" if failed else ""
 
 
 def _gather(
@@ -90,21 +117,29 @@ def _gather(
     """
     headline = asked.wanted.status
     wanted = asked.wanted if headline in (None, "invalid") else replace(asked.wanted, status=None)
-    shown: list[tuple[dict[str, Any], Interpretation]] = []
+    shown: list[_Shown] = []
     looked = 0
     while True:
         ids = searching.find(db, wanted, limit=PAGE_SIZE + 1, before=before, inside=inside)
         chunk, more = ids[:PAGE_SIZE], len(ids) > PAGE_SIZE
-        for run in queries.results(db, ids=chunk, limit=PAGE_SIZE, all_runs=True):
-            found = site.shelf.interpret(run)
-            if headline in (None, STATUS[found.headline]):
-                shown.append((run, found))
-            before = run["id"]
+        for one in _read(db, site, chunk):
+            if headline in (None, one.status):
+                shown.append(one)
+            before = one.run["id"]
             if len(shown) == PAGE_SIZE:
-                return _Page(shown, before if more or run["id"] != chunk[-1] else None)
+                return _Page(shown, before if more or before != chunk[-1] else None)
         looked += len(chunk)
         if not more or looked >= LOOKED_AT:
             return _Page(shown, before if more else None)
+
+
+def _read(db: sqlite3.Connection, site: Site, ids: list[int]) -> Iterator[_Shown]:
+    runs = queries.results(db, ids=ids, limit=len(ids), all_runs=True) if ids else []
+    kinds = controls.kinds(db, [run["capture_id"] for run in runs])
+    for run in runs:
+        what = worded(kinds.get(run["capture_id"]))
+        found = site.shelf.plain(run) if what else site.shelf.interpret(run)
+        yield _Shown(run, found, what)
 
 
 def _units(results: list[dict[str, Any]]) -> dict[str, str]:

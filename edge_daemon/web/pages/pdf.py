@@ -9,16 +9,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge_daemon import __version__, wording
-from edge_daemon.web import plots, printing, render, values
+from edge_daemon.web import apart, plots, printing, render, values
 from edge_daemon.web.interpreting import asking_list, citations, unmarked
 from edge_daemon.web.pages.result import drawn_pictures, stored_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
 
     from edge_daemon.reference.findings import Interpretation
+    from edge_daemon.web.apart import Apart
+    from edge_daemon.web.interpreting import Ask
     from edge_daemon.web.numbers import Numbers
     from edge_daemon.web.site import Site
 
@@ -37,9 +39,13 @@ def page(request: Request) -> Response:
     with site.reading() as db:
         run = stored_run(db, request.path_params["run_id"])
         drawn, _ = drawn_pictures(db, run["id"])
-    found = site.shelf.interpret(run)
+        what = apart.of_run(db, run)
+    found = (site.shelf.plain if what else site.shelf.interpret)(run)
     numbers = render.preferences(request).numbers
-    body = printing.make_pdf(content(site.box, run, found, drawn, numbers))
+    said = content(site.box, run, found, drawn, numbers)
+    if what is not None:
+        said |= _apart(what, run, found, numbers)
+    body = printing.make_pdf(said)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", run["sample_id"] or "")[:60].strip("-.") or "result"
     shown = f'attachment; filename="{name}-run{run["id"]}.pdf"'
     return Response(body, media_type="application/pdf", headers={"Content-Disposition": shown})
@@ -55,7 +61,7 @@ def content(
     """Word everything that stands on paper, as plain values for `paper`."""
     title = run["patient_name"] or run["patient_id"] or run["sample_id"] or f"Run {run['id']}"
     regeneration = found.regeneration
-    head, widths, rows = _table(run, found, numbers)
+    head, widths, rows = _laid_out(values.table(run, found, None, numbers), "Reference")
     return {
         "title": title,
         "box": box,
@@ -66,19 +72,7 @@ def content(
         "regeneration": f"{render.sentence(regeneration.text)} [{regeneration.source}]"
         if regeneration
         else "",
-        "asks": [
-            {
-                "text": " ".join(
-                    (
-                        f"{wording.SEVERITIES[ask.severity]}:",
-                        render.sentence(f"{ask.title} {ask.facts}"),
-                        render.sentence(ask.cause),
-                    )
-                ),
-                "action": render.sentence(ask.action),
-            }
-            for ask in asking_list(run, found)
-        ],
+        "asks": _asks(asking_list(run, found)),
         "values": [head, *rows],
         "widths": widths,
         "notes": [
@@ -99,6 +93,43 @@ def content(
     }
 
 
+def _apart(
+    what: Apart, run: Mapping[str, Any], found: Interpretation, numbers: Numbers
+) -> dict[str, Any]:
+    """Word what is no patient's: its target or limit, and nothing that is of animals."""
+    held = apart.hold(what, run, values.table(run, found, None, numbers), numbers)
+    asks = apart.asked(asking_list(run, found), what)
+    failed = f"Failed: {found.reason}. " if any(a.severity == "invalid" for a in asks) else ""
+    said = f"{failed}No patient's sample. {render.sentence(held.verdict)}"
+    head, widths, rows = _laid_out(held.rows, what.against)
+    return {
+        "title": run["sample_id"] or f"Run {run['id']}",
+        "who": [f"sample {run['sample_id'] or 'not given'}", _who(run)[1]],
+        "headline": what.title,
+        "reason": " ".join(filter(None, (said.strip(), render.sentence(held.action)))),
+        "asks": _asks(asks),
+        "values": [head, *rows],
+        "widths": widths,
+        "notes": ["Targets are those of the lot's sheet."] if what.targets else [],
+    }
+
+
+def _asks(asks: Sequence[Ask]) -> list[dict[str, str]]:
+    return [
+        {
+            "text": " ".join(
+                (
+                    f"{wording.SEVERITIES[ask.severity]}:",
+                    render.sentence(f"{ask.title} {ask.facts}"),
+                    render.sentence(ask.cause),
+                )
+            ),
+            "action": render.sentence(ask.action),
+        }
+        for ask in asks
+    ]
+
+
 def _who(run: Mapping[str, Any]) -> list[str]:
     animal = ", ".join(filter(None, (run["species"] or "species unknown", run["breed"])))
     known = [animal]
@@ -115,12 +146,11 @@ def _who(run: Mapping[str, Any]) -> list[str]:
     return [" · ".join(known), " · ".join([*measured, received, analyzer])]
 
 
-def _table(
-    run: Mapping[str, Any], found: Interpretation, numbers: Numbers
+def _laid_out(
+    rows: Sequence[values.Row], against: str
 ) -> tuple[list[str], list[int], list[list[str]]]:
     """Heading, widths and rows of the values; the analyzer's own only where there are any."""
-    rows = values.table(run, found, None, numbers)
-    head, widths = ["", "Value", "", "95 % interval", "Reference", ""], [9, 8, 6, 10, 11, 13]
+    head, widths = ["", "Value", "", "95 % interval", against, ""], [9, 8, 6, 10, 11, 13]
     analyzer = any(row.analyzer for row in rows)
     if analyzer:
         head, widths = [*head, "Analyzer", "Difference"], [*widths, 8, 11]

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from edge_daemon.errors import EdgeError
 from edge_daemon.resources import reference_pictures_dir
 from edge_daemon.store import amendments, pictures, queries, visits
-from edge_daemon.web import plots, render, trend, values
+from edge_daemon.web import apart, plots, render, trend, values
 from edge_daemon.web.interpreting import STATUS, asking_list, citations, unmarked
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from edge_daemon.reference.findings import Interpretation
+    from edge_daemon.web.apart import Apart
     from edge_daemon.web.numbers import Numbers
+    from edge_daemon.web.site import Site
 
 FIELD_NAMES: Final = {
     "patient_name": "Name",
@@ -35,13 +37,19 @@ FIELD_NAMES: Final = {
 def page(request: Request) -> Response:
     """Show one result."""
     run_id = request.path_params["run_id"]
-    with request.state.site.reading() as db:
+    site: Site = request.state.site
+    numbers = render.preferences(request).numbers
+    with site.reading() as db:
         run = stored_run(db, run_id)
+        what = apart.of_run(db, run)
         visited = visits.of_patient(db, run)
         drawn, no_pictures = drawn_pictures(db, run_id)
         said = {"corrections": amendments.history(db, run), "notes": amendments.notes(db, run)}
-    content = _content(request, run, visited)
-    content |= _plots(run, drawn, render.preferences(request).numbers)
+    found = (site.shelf.plain if what else site.shelf.interpret)(run)
+    content = _content(run, found, visited, numbers) | _plots(run, drawn, numbers)
+    content["apart"] = what
+    if what is not None:
+        content |= _apart(what, run, content, numbers)
     content |= {"no_pictures": no_pictures, "said": said, "field_names": FIELD_NAMES}
     return render.page(request, "result.html", content)
 
@@ -67,10 +75,8 @@ def newest_of(run: Mapping[str, Any]) -> int:
 
 
 def _content(
-    request: Request, run: dict[str, Any], visited: list[dict[str, Any]]
+    run: dict[str, Any], found: Interpretation, visited: list[dict[str, Any]], numbers: Numbers
 ) -> dict[str, Any]:
-    numbers = render.preferences(request).numbers
-    found = request.state.site.shelf.interpret(run)
     before = next(iter(visits.before(visited, run)), None)
     return {
         "run": run,
@@ -87,6 +93,23 @@ def _content(
         "by_name": not run["patient_id"],
         "trend_columns": (shown := trend.columns(visited, _intervals(found), numbers)),
         "visits": trend.rows(visited, shown, numbers),
+    }
+
+
+def _apart(
+    what: Apart, run: Mapping[str, Any], content: Mapping[str, Any], numbers: Numbers
+) -> dict[str, Any]:
+    """Show what is no patient's beside its target or limit, and nothing that is of animals."""
+    held = apart.hold(what, run, content["rows"], numbers)
+    asks = apart.asked(content["asks"], what)
+    return {
+        "held": held,
+        "rows": held.rows,
+        "asks": asks,
+        "status": "invalid" if any(ask.severity == "invalid" for ask in asks) else "info",
+        "awaited": False,
+        "unmarked": [],
+        "example": None,
     }
 
 
