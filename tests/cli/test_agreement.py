@@ -154,7 +154,7 @@ def test_text_says_what_it_means_and_what_to_do(invoke, laboratory):
     assert cats.endswith("DIFFERS")
     assert "RBC: ours is 9.5 % higher than the analyzer's on average, beyond the goal" in done.out
     assert "→ Run control material on the analyzer; if it is in control" in done.out
-    assert "1 pairs are too few to compare" in done.out
+    assert "1 pair is too few to compare" in done.out
     assert "analyzer, cat, analyzer: too few of 120 animals yet (MCV 12, RBC 12, PLT 12)" in lines
     assert "their ratio stays" in done.out
     assert "3 failed runs, 2 runs of control material" in done.err
