@@ -1,7 +1,8 @@
-"""A minimal Debian with the product installed, booted with its own systemd."""
+"""A minimal Debian booted with its own systemd, and the product's packages to install in it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,11 +13,27 @@ from pathlib import Path
 
 import pytest
 
-from edge_daemon.resources import systemd_dir
+from edge_daemon.simulator.cohort import sample
 
 UNIT = "edge-daemon.service"
 LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 DATA = "/var/lib/edge-daemon"
+CONFIG = "/etc/edge-daemon/config.toml"
+SETTINGS = """
+[[source]]
+name = "analyzer-1"
+path = "/srv/analyzer"
+settle_s = 0.2
+rescan_s = 5.0
+[workers]
+count = 2
+"""
+# Nothing of the machine outside: no search path of Python, no settings of pip.
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
 
 
 def wait(condition: Callable[[], object], seconds: float = 120.0) -> float:
@@ -36,6 +53,7 @@ class Box:
         self._nspawn = subprocess.Popen(
             ["systemd-nspawn", "-q", "-D", str(folder / "root"), "--boot", "--volatile=overlay",
              "--register=no", "--keep-unit", "--private-network", "--kill-signal=SIGRTMIN+3",
+             f"--bind-ro={folder}/packages:/packages",
              # The container has a filter of its own, of which the unit knows nothing.
              f"--system-call-filter={LANDLOCK}"],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
@@ -55,15 +73,29 @@ class Box:
                 self._leader = int(pid)
         return bool(self._leader)
 
-    def run(self, *command: str, stdin: bytes = b"") -> str:
-        """Run a command inside; return what it wrote on stdout."""
+    def call(self, *command: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        """Run a command inside; return its exit code, stdout and stderr."""
         done = subprocess.run(
             ["nsenter", "-t", str(self._leader), "-a", *command],
             input=stdin,
+            env=ENVIRONMENT,
             capture_output=True,
             check=False,
         )
-        return done.stdout.decode().strip()
+        return done.returncode, done.stdout.decode().strip(), done.stderr.decode().strip()
+
+    def run(self, *command: str, stdin: bytes = b"") -> str:
+        """Run a command inside; return what it wrote on stdout."""
+        return self.call(*command, stdin=stdin)[1]
+
+    def install(self, which: str) -> tuple[int, str]:
+        """Install one of the packages; return dpkg's exit code and all that was said."""
+        code, out, err = self.call("sh", "-c", f"dpkg -i /packages/{which}/edge-daemon_*.deb")
+        return code, f"{out}\n{err}"
+
+    def configure(self) -> None:
+        """Write the configuration of a folder that is looked through often."""
+        self.write(CONFIG, SETTINGS.encode())
 
     def show(self, name: str) -> str:
         """One property of the unit."""
@@ -109,7 +141,8 @@ class Box:
 
 
 @pytest.fixture(scope="session")
-def booted() -> Iterator[Box]:
+def place() -> Path:
+    """Folder of the box."""
     folder = os.environ.get("EDGE_BOOT")
     if not folder:
         pytest.skip("system: EDGE_BOOT names no box; make one with `bash .ci/boot DIR`")
@@ -118,9 +151,13 @@ def booted() -> Iterator[Box]:
             pytest.skip(f"system: {tool} is not installed")
     if os.geteuid() != 0:
         pytest.skip("only root can boot a container")
-    root = Path(folder) / "root"
-    shutil.copy(systemd_dir() / UNIT, root / "etc/systemd/system" / UNIT)
-    made = Box(Path(folder))
+    return Path(folder)
+
+
+@contextlib.contextmanager
+def running(place: Path) -> Iterator[Box]:
+    """Boot the box; what changes in it is gone with it."""
+    made = Box(place)
     try:
         made.boot()
         yield made
@@ -129,8 +166,33 @@ def booted() -> Iterator[Box]:
 
 
 @pytest.fixture
+def bare(place: Path) -> Iterator[Box]:
+    """A booted box in which nothing of ours is installed."""
+    with running(place) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def booted(place: Path) -> Iterator[Box]:
+    """A booted box with the package installed and configured."""
+    with running(place) as made:
+        code, said = made.install("now")
+        assert code == 0, said
+        made.configure()
+        yield made
+
+
+@pytest.fixture
 def box(booted: Box) -> Box:
     """The booted box with the service running."""
     booted.run("systemctl", "start", UNIT)
     wait(booted.active)
     return booted
+
+
+def take(box: Box, index: int) -> float:
+    """Let the service take a capture; return how long the result took."""
+    before = box.results()
+    taken = sample(index, events=2000, seed=os.getpid(), firmware="1.0")
+    box.drop(f"{index}.fcs", taken.data)
+    return wait(lambda: box.results() == before + 1)

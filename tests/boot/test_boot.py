@@ -6,32 +6,22 @@ A campaign: a hang is noticed after WatchdogSec, and one test waits for that.
 from __future__ import annotations
 
 import json
-import os
 import re
 
 import pytest
 
 from edge_daemon.config import Workers
-from edge_daemon.resources import profiles_dir, systemd_dir
-from edge_daemon.simulator.cohort import sample
+from edge_daemon.resources import profiles_dir
 
-from .conftest import DATA, UNIT, wait
+from .conftest import CONFIG, DATA, UNIT, take, wait
 
 pytestmark = pytest.mark.campaign
-
-
-def take_one(box, index):
-    """Let the service take a capture; return how long the result took."""
-    before = box.results()
-    taken = sample(index, events=2000, seed=os.getpid(), firmware="1.0")
-    box.drop(f"{index}.fcs", taken.data)
-    return wait(lambda: box.results() == before + 1)
 
 
 def test_it_is_ready_soon_and_takes_a_file(box):
     begun = int(box.show("InactiveExitTimestampMonotonic"))
     ready = int(box.show("ActiveEnterTimestampMonotonic"))
-    took = take_one(box, 1)
+    took = take(box, 1)
     print(f"ready after {(ready - begun) / 1e6:.1f} s, result after {took:.1f} s")  # noqa: T201 - a figure of the campaign
     assert box.show("NRestarts") in ("0", "1")
     assert box.show("SubState") == "running"
@@ -60,7 +50,7 @@ def test_its_exposure_is_at_most_two(box):
 
 
 def test_its_workers_limit_themselves_under_the_filter(box):
-    take_one(box, 2)
+    take(box, 2)
     workers = box.run("sh", "-c", f"cat /proc/{box.pid}/task/*/children").split()
     assert len(workers) == 2
     for worker in workers:
@@ -72,7 +62,7 @@ def test_its_workers_limit_themselves_under_the_filter(box):
 
 
 def test_a_hang_is_ended_by_the_watchdog_and_begun_again(box):
-    take_one(box, 3)
+    take(box, 3)
     pid, restarts = box.pid, int(box.show("NRestarts"))
     box.run("kill", "-STOP", str(pid))
     gone = wait(lambda: box.pid != pid)
@@ -80,11 +70,11 @@ def test_a_hang_is_ended_by_the_watchdog_and_begun_again(box):
     print(f"hung process gone after {gone:.1f} s, ready again after {again:.1f} s")  # noqa: T201 - a figure of the campaign
     assert again <= 90.0
     assert int(box.show("NRestarts")) == restarts + 1
-    take_one(box, 4)
+    take(box, 4)
 
 
 def test_it_stops_cleanly_and_leaves_nothing_running(box):
-    take_one(box, 5)
+    take(box, 5)
     box.run("systemctl", "stop", UNIT)
     assert box.show("ActiveState") == "inactive"
     assert (box.show("Result"), box.show("ExecMainStatus")) == ("success", "0")
@@ -132,18 +122,17 @@ def lines_of_doctor(box):
 
 def test_drop_ins_open_lines_and_page_and_no_more(box):
     """Without them the unit has no network; doctor says so and names the cure."""
-    folder, config = "/run/systemd/system/edge-daemon.service.d", "/etc/edge-daemon/config.toml"
-    former = box.text(config)
-    box.write(config, f"{former}\n{LINE}".encode())
+    folder = "/run/systemd/system/edge-daemon.service.d"
+    former = box.text(CONFIG)
+    box.write(CONFIG, f"{former}\n{LINE}".encode())
     try:
         box.run("systemctl", "restart", UNIT)
         found = lines_of_doctor(box)["source lis"]
         assert found["verdict"] == "bad"
         assert "lines.conf" in found["fix"]
         box.run("mkdir", "-p", folder)
-        for name in ("lines.conf", "web.conf"):
-            drop_in = systemd_dir() / "edge-daemon.service.d" / name
-            box.write(f"{folder}/{name}", drop_in.read_bytes())
+        for name in ("lines.conf", "web.conf", "sync.conf"):
+            box.run("cp", f"/usr/share/edge-daemon/edge-daemon.service.d/{name}", folder)
         box.run("systemctl", "daemon-reload")
         box.run("systemctl", "restart", UNIT)
         wait(lambda: "web_serving" in box.run("journalctl", "-u", UNIT, "-o", "cat"))
@@ -153,7 +142,7 @@ def test_drop_ins_open_lines_and_page_and_no_more(box):
         assert lines_of_doctor(box)["source lis"]["verdict"] == "ok"
         assert exposure(box) <= 2.0
     finally:
-        box.write(config, former.encode())
+        box.write(CONFIG, former.encode())
         box.run("rm", "-rf", folder)
         box.run("systemctl", "daemon-reload")
         box.run("systemctl", "restart", UNIT)
