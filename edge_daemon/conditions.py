@@ -64,6 +64,13 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "the configuration cannot be used: {problems} problem(s)",
         "Run `edge-daemon config check`, correct what it lists, then start the service.",
     ),
+    "config_last_good": Condition(
+        "warning",
+        "the configuration cannot be used ({reason}); the service works with the last good one, of "
+        "{since}",
+        "Run `edge-daemon config check`, correct what it lists, then `systemctl restart "
+        "edge-daemon`.",
+    ),
     "loop_standing": Condition(
         "error",
         "a part of the service, {subject}, has stood still for {seconds} s",

@@ -240,6 +240,22 @@ class ConfigError(Fatal):
         self.problems = problems
 
 
+def must_exist(path: Path) -> None:
+    """Say how to begin where there is no configuration.
+
+    Raises
+    ------
+    Fatal
+        The file is not there; exit code 78.
+    """
+    if not path.exists():
+        raise Fatal(
+            f"{path}: no such file: there is no configuration",
+            action=f"Write one with `edge-daemon config init {path}`, or name another.",
+            exit_code=EXIT_BAD_CONFIG,
+        )
+
+
 def load_config(path: Path) -> Settings:
     """Read and check a configuration file.
 

@@ -48,6 +48,7 @@ class Event(enum.StrEnum):
     SERVICE_STOPPING = "service_stopping"
     SERVICE_STOPPED = "service_stopped"
     SERVICE_FAILED = "service_failed"
+    CONFIG_LAST_GOOD = "config_last_good"
     PROFILE_REJECTED = "profile_rejected"
     SOURCE_WATCHING = "source_watching"
     SOURCE_DEGRADED = "source_degraded"
@@ -98,6 +99,7 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.SERVICE_STOPPING: _spec("service", "info", "signal"),
     Event.SERVICE_STOPPED: _spec("service", "info", "unfinished"),
     Event.SERVICE_FAILED: _spec("service", "error", "error_type", "exit_code"),
+    Event.CONFIG_LAST_GOOD: _spec("service", "error", "since"),
     Event.PROFILE_REJECTED: _spec("decode", "error", "error_type", "problems"),
     Event.SOURCE_WATCHING: _spec("source", "info", "source", "mode"),
     Event.SOURCE_DEGRADED: _spec("source", "warning", "source", "error_type"),

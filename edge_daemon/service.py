@@ -8,7 +8,7 @@ import signal
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_daemon import __version__
+from edge_daemon import __version__, last_good
 from edge_daemon.ballast import Ballast
 from edge_daemon.decode.registry import Registry
 from edge_daemon.dispatcher import Pipeline
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_daemon.clock import Clock
+    from edge_daemon.conditions import Finding
     from edge_daemon.config import Settings
     from edge_daemon.lines import AnySource
     from edge_daemon.sources.framing.base import Trouble
@@ -49,7 +50,12 @@ _GRACE_S: Final = 8.0
 _RECOVERY_S: Final = 1800  # restoring gigabytes from and to a slow card
 
 
-def run_service(settings: Settings, clock: Clock, config_file: Path | None = None) -> int:
+def run_service(
+    settings: Settings,
+    clock: Clock,
+    config_file: Path | None = None,
+    doubt: Finding | None = None,
+) -> int:
     """Run until SIGTERM or SIGINT.
 
     Parameters
@@ -60,6 +66,8 @@ def run_service(settings: Settings, clock: Clock, config_file: Path | None = Non
         Time for stamps and intervals.
     config_file
         Where the settings were read from, for programs that the page starts.
+    doubt
+        Why these are not the settings that somebody wants; said as long as the service runs.
 
     Returns
     -------
@@ -83,9 +91,11 @@ def run_service(settings: Settings, clock: Clock, config_file: Path | None = Non
         workers=settings.workers.count,
         sqlite=sqlite3.sqlite_version,
     )
+    if doubt is not None:
+        log.emit(Event.CONFIG_LAST_GOOD, since=doubt.values["since"])
     try:
         with _open_store(settings, clock, log) as store:
-            _Service(settings, store, clock, log, config_file).run(stop)
+            _Service(settings, store, clock, log, config_file, doubt).run(stop)
     except (Fatal, Retryable) as error:
         log.emit(
             Event.SERVICE_FAILED,
@@ -150,8 +160,11 @@ class _Service:
         clock: Clock,
         log: EventLog,
         config_file: Path | None,
+        doubt: Finding | None,
     ) -> None:
         self._settings = settings
+        self._config_file = config_file
+        self._doubt = doubt
         self._store = store
         self._clock = clock
         self._log = log
@@ -189,7 +202,7 @@ class _Service:
         self._sources = self._make_sources()
         self._errands = ErrandServer(store, settings.box.data_dir, self._wake)
         self._page = (
-            WebServer(settings, store, clock, log, config_file, self._pipeline.wake)
+            WebServer(settings, store, clock, log, config_file, self._pipeline.wake, doubt)
             if settings.web.enabled
             else None
         )
@@ -231,6 +244,8 @@ class _Service:
         # Ready means: captures are safe from here on. The models load in the workers meanwhile.
         self._notifier.send("READY=1")
         self._log.emit(Event.SERVICE_READY, resumed=resumed, profiles=self._check_profiles())
+        if self._doubt is None and self._config_file is not None:
+            last_good.keep(self._settings, self._config_file)
         self._serve_errands()
         if self._page is not None:
             self._page.start()
@@ -291,7 +306,7 @@ class _Service:
             self._disk.check()
         loops, sources = self._loops(), [self._describe_source(s) for s in self._sources]
         trouble = self._ping()
-        more = self._upkeep.findings()
+        more = self._upkeep.findings() + ([] if self._doubt is None else [self._doubt])
         for teller in (self._page, self._sync):
             more += [] if teller is None else teller.findings()
         self._health.look(sources, loops, self._pipeline.analysis(), trouble, more)

@@ -41,22 +41,28 @@ _config_file = click.Path(dir_okay=False, path_type=Path)
     metavar="DIR",
     help=f"Use this folder instead of the configured one (environment {options.DATA_VARIABLE}).",
 )
-def run(config_file: Path, data_dir: Path | None) -> int:
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="End with exit code 78 when the configuration is wrong, instead of going on with the last "
+    "good one.",
+)
+def run(config_file: Path, data_dir: Path | None, strict: bool) -> int:
     """Run the service until SIGTERM or Ctrl-C.
 
     Watches the configured folders, analyses what arrives and keeps the results. Logs one JSON
-    object a line on stderr.
+    object a line on stderr. When the configuration cannot be used, the service goes on with the
+    last one it has started with, and says so.
     """
     from edge_daemon.clock import SystemClock
-    from edge_daemon.config import load_config
+    from edge_daemon.last_good import choose
     from edge_daemon.service import run_service
 
-    _must_exist(config_file)
-    settings = load_config(config_file)
-    if data_dir is not None:
-        box = settings.box.model_copy(update={"data_dir": data_dir.expanduser().absolute()})
-        settings = settings.model_copy(update={"box": box})
-    return run_service(settings, SystemClock(), config_file)
+    chosen = choose(config_file, data_dir, strict=strict)
+    if chosen.doubt is not None:
+        said = chosen.doubt.describe()
+        output.say(f"{said['message']}\n{output.next_action(said['action'])}")
+    return run_service(chosen.settings, SystemClock(), chosen.file, chosen.doubt)
 
 
 @click.command()
@@ -230,9 +236,9 @@ def config_check(file: Path, as_json: bool) -> int:
 
     FILE defaults to the environment's EDGE_DAEMON_CONFIG, then /etc/edge-daemon/config.toml.
     """
-    from edge_daemon.config import ConfigError, load_config
+    from edge_daemon.config import ConfigError, load_config, must_exist
 
-    _must_exist(file)
+    must_exist(file)
     try:
         settings = load_config(file)
         _must_be_usable(file, settings)
@@ -290,15 +296,6 @@ def _doubts(settings: Settings) -> list[dict[str, str]]:
         if message:
             found.append({"key": key, "value": value, "message": message})
     return found
-
-
-def _must_exist(file: Path) -> None:
-    if not file.exists():
-        raise errors.Fatal(
-            f"{file}: no such file: there is no configuration",
-            action=f"Write one with `edge-daemon config init {file}`, or name another.",
-            exit_code=errors.EXIT_BAD_CONFIG,
-        )
 
 
 def _describe(settings: Settings, file: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG: Final = Path("/etc/edge-daemon/config.toml")
 SYSTEM_DATA_DIR: Final = Path("/var/lib/edge-daemon")
+LAST_GOOD: Final = "last-good.toml"
 DATA_VARIABLE: Final = "EDGE_DAEMON_DATA"
 CONFIG_VARIABLE: Final = "EDGE_DAEMON_CONFIG"
 
@@ -89,14 +90,19 @@ def _setting(section: str, key: str) -> Any:
         return None
     import tomllib
 
+    unreadable = (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get(section, {})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise errors.Fatal(
-            f"{path}: the configuration cannot be read: {error}",
-            action=f"Run `edge-daemon config check {path}`, or give --data-dir.",
-            exit_code=errors.EXIT_BAD_CONFIG,
-        ) from error
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except unreadable as error:
+        try:  # what the service goes on with
+            document = tomllib.loads((SYSTEM_DATA_DIR / LAST_GOOD).read_text(encoding="utf-8"))
+        except unreadable:
+            raise errors.Fatal(
+                f"{path}: the configuration cannot be read: {error}",
+                action=f"Run `edge-daemon config check {path}`, or give --data-dir.",
+                exit_code=errors.EXIT_BAD_CONFIG,
+            ) from error
+    table = document.get(section, {})
     return table.get(key) if isinstance(table, dict) else None
 
 

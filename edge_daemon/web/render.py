@@ -90,6 +90,7 @@ def page(
         .render(
             {
                 "box": site.box,
+                "doubt": site.doubt,
                 "now": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
                 "visitor": visitor,
                 "may_change": visitor.role == "technician",

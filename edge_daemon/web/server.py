@@ -52,6 +52,8 @@ class WebServer:
         Where the settings were read from; programs that the page starts read it too.
     wake
         Called after a correction: there may be something to analyse.
+    doubt
+        What every page says on top while the service runs.
 
     Attributes
     ----------
@@ -69,10 +71,12 @@ class WebServer:
         log: EventLog,
         config_file: Path | None = None,
         wake: Callable[[], None] | None = None,
+        doubt: Finding | None = None,
     ) -> None:
         self._settings = settings
         self._config_file = config_file
         self._wake = wake or (lambda: None)
+        self._doubt = doubt
         self._web: Web = settings.web
         self._store = store
         self._clock = clock
@@ -144,6 +148,7 @@ class WebServer:
             config=self._config_file,
             shelf=Shelf(self._settings.reference.extra_dirs),
             stopping=self._stopping,
+            doubt=self._doubt.describe() if self._doubt is not None else None,
         )
         _quieten(self._log.emit)
         self._server = uvicorn.Server(

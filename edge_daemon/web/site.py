@@ -17,7 +17,7 @@ from edge_daemon.web.sessions import Sessions, Throttle, new_token
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from edge_daemon.clock import Clock
@@ -59,6 +59,8 @@ class Site:
         Set when the service ends: open event streams then end too.
     secret
         Of this process, for form tokens.
+    doubt
+        What every page says on top, in words, with what to do; None where all is as it should be.
     """
 
     data_dir: Path
@@ -73,6 +75,7 @@ class Site:
     shelf: Shelf = field(default_factory=Shelf)
     stopping: threading.Event = field(default_factory=threading.Event)
     secret: str = field(default_factory=new_token)
+    doubt: Mapping[str, str] | None = None
 
     @functools.cached_property
     def passwords(self) -> Passwords:
