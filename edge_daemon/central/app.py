@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
@@ -131,6 +132,9 @@ def _guarded(handler: Handler, centre: Centre) -> Handler:
             return _refuse(error.status, error.code, error.message)
         except BadRequestError as error:
             return _refuse(422, "request", error.message)
+        except (OperationalError, InterfaceError):
+            # Down or starting again: nothing was committed, so the box keeps what it sent.
+            return _refuse(503, "database", "the database is away")
 
     return guarded
 

@@ -231,6 +231,9 @@ READ_ROLE: Final = "edge_read"
 """PostgreSQL role that people's questions are answered as; it can change nothing."""
 
 
+_ISOLATE = text("SELECT set_config('role', :role, true), set_config('edge.clinic', :clinic, true)")
+
+
 def isolate(db: Connection, clinic_id: int) -> None:
     """Let the rest of a transaction see and write one clinic's rows only.
 
@@ -238,7 +241,4 @@ def isolate(db: Connection, clinic_id: int) -> None:
     reason why it is for a first try.
     """
     if db.dialect.name == "postgresql":
-        db.execute(text(f"SET LOCAL ROLE {APP_ROLE}"))
-        db.execute(
-            text("SELECT set_config('edge.clinic', :clinic, true)"), {"clinic": str(clinic_id)}
-        )
+        db.execute(_ISOLATE, {"role": APP_ROLE, "clinic": str(clinic_id)})

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import resource
+import signal
+import socket
 import ssl
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.supervisors.multiprocess import Multiprocess
 
 from edge_daemon.central.app import CERTIFICATE, Centre, Limiter, make_app
 from edge_daemon.central.authority import Authority
@@ -26,6 +33,14 @@ if TYPE_CHECKING:
 S3_KEY: Final = "EDGE_S3_ACCESS_KEY"
 S3_SECRET: Final = "EDGE_S3_SECRET_KEY"  # noqa: S105 - the name of the variable
 _MAX_RAW: Final = 64 << 20
+_CLAIMS_PER_S: Final = 0.2
+_CLAIMS: Final = 10.0
+"""Tries at a claim code that one address has, of all workers together."""
+_IDLE_S: Final = 20
+"""A quiet connection is ended: a box sends every few minutes, and comes again."""
+_CONNECTIONS: Final = 8000
+"""Of one worker; more are told to come again (503)."""
+_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,8 @@ class Place:
         raw captures lie in the folder. The keys come from the environment.
     calls_per_s
         Calls that one box may make on average.
+    workers
+        Processes that answer.
     """
 
     folder: Path
@@ -53,6 +70,7 @@ class Place:
     database: str | None = None
     s3: str | None = None
     calls_per_s: float = 20.0
+    workers: int = 1
 
     @property
     def url(self) -> str:
@@ -103,13 +121,48 @@ class _Verified(H11Protocol):
 
 
 def make_server(place: Place) -> uvicorn.Server:
-    """Put a server together; `run` or `serve` of what is returned starts it.
+    """Put a server of one process together; `run` or `serve` of what is returned starts it.
 
     Raises
     ------
     Fatal
         The folder holds no authority or no certificate of the server.
     """
+    return uvicorn.Server(_config(place, _make_app(place)))
+
+
+def run(place: Place) -> bool:
+    """Serve until a signal ends it; False where the address cannot be listened on.
+
+    With several workers this process only watches over them: it starts one again that has ended
+    or hangs, and ends all when it is told to.
+
+    Raises
+    ------
+    Fatal
+        As `make_server`, or the database cannot be used.
+    """
+    _allow_connections()
+    if place.workers == 1:
+        server = make_server(place)
+        server.run()
+        return server.started
+    # Whatever is wrong is said once, here, and not by every worker again and again.
+    _make_app(place)
+    config = _config(place, partial(_worker_app, place, os.getpid()), workers=place.workers)
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    try:
+        listening = socket.create_server(
+            (place.host, place.port), family=family, backlog=config.backlog
+        )
+    except OSError:
+        return False
+    with listening:
+        Multiprocess(config, [listening]).run()
+    return True
+
+
+def _make_app(place: Place) -> Starlette:
     authority = Authority.load(place.folder)
     for name in ("server.pem", "server.key"):
         if not (place.folder / name).is_file():
@@ -117,15 +170,29 @@ def make_server(place: Place) -> uvicorn.Server:
                 f"{place.folder / name}: there is none",
                 action="make one with `edge-daemon central init`",
             )
-    centre = Centre(
-        store=place.open_store(),
-        authority=authority,
-        arrivals=Arrivals(place.folder / "arriving", place.open_raw(), _MAX_RAW),
-        calls=Limiter(place.calls_per_s, 10 * place.calls_per_s),
-        claims=Limiter(0.2, 10),
+    return make_app(
+        Centre(
+            store=place.open_store(),
+            authority=authority,
+            arrivals=Arrivals(place.folder / "arriving", place.open_raw(), _MAX_RAW),
+            calls=Limiter(place.calls_per_s, 10 * place.calls_per_s),
+            claims=Limiter(_CLAIMS_PER_S / place.workers, max(1.0, _CLAIMS / place.workers)),
+        )
     )
-    config = uvicorn.Config(
-        make_app(centre),
+
+
+def _worker_app(place: Place, parent: int) -> Starlette:
+    """Make the application in a worker, which must not outlive the process that watches it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit(0)
+    return _make_app(place)
+
+
+def _config(place: Place, app: Any, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=not isinstance(app, Starlette),
         host=place.host,
         port=place.port,
         http=_Verified,
@@ -136,15 +203,21 @@ def make_server(place: Place) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=_IDLE_S,
         # A box that has lost its line does not say that it goes.
         timeout_graceful_shutdown=5,
-        limit_concurrency=1000,
-        **_quiet(),
+        limit_concurrency=_CONNECTIONS,
+        # Nothing that this protocol does not use.
+        ws="none",
+        lifespan="on",
+        date_header=False,
+        **more,
     )
-    return uvicorn.Server(config)
 
 
-def _quiet() -> dict[str, Any]:
-    """Nothing that this protocol does not use."""
-    return {"ws": "none", "lifespan": "on", "date_header": False}
+def _allow_connections() -> None:
+    """Let this process and its workers hold as many connections as the system allows them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * _CONNECTIONS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -17,22 +17,20 @@ from sqlalchemy.exc import IntegrityError
 from edge_daemon.central import audit, schema
 from edge_daemon.central.audit import Actor
 from edge_daemon.central.migrate import migrate
-from edge_daemon.central.schema import claims, clinics, devices, documents, receipts
+from edge_daemon.central.receiving import receive
+from edge_daemon.central.schema import claims, clinics, devices, documents
 from edge_daemon.errors import EdgeError
-from edge_daemon.sync.protocol import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
 
     from edge_daemon.central.authority import Issued
-    from edge_daemon.sync.protocol import Batch, Item
+    from edge_daemon.sync.protocol import Answer, Batch
 
 CLAIM_HOURS: Final = 24
 _SEEN: Final = dt.timedelta(minutes=1)
-TYPES: Final = frozenset({"run", "report", "correction", "note", "mark"})
-KINDS: Final = frozenset({"clinical", "simulated"})
 
 
 class RefusedError(EdgeError):
@@ -264,52 +262,8 @@ class CentralStore:
         tuple
             An answer for each item, and the highest seq received of this epoch.
         """
-        objections = {item.seq: _objection(item) for item in batch.items}
-        # In one order, so that two requests of a box never wait for each other.
-        sound = sorted(
-            (item for item in batch.items if not objections[item.seq]), key=lambda item: item.seq
-        )
         with self._as(device) as db:
-            new = self._receive(db, device, batch.epoch, sound)
-            rest = [item for item in sound if item.seq not in new]
-            known = _known(db, device, batch.epoch, rest)
-            highest = _highest(db, device, batch.epoch)
-        answers = [
-            Answer(item.seq, "rejected", objections[item.seq])
-            if objections[item.seq]
-            else _answer(item, new, known)
-            for item in batch.items
-        ]
-        return answers, highest
-
-    def _receive(
-        self, db: Connection, device: Device, epoch: str, items: Sequence[Item]
-    ) -> set[int]:
-        if not items:
-            return set()
-        common = {"clinic_id": device.clinic_id, "device_id": device.id, "epoch": epoch}
-        rows = [{**common, "seq": item.seq, "digest": item.digest} for item in items]
-        made = _upsert(db, receipts).values(rows).on_conflict_do_nothing()
-        new = {row.seq for row in db.execute(made.returning(receipts.c.seq))}
-        received = _now()
-        told = [
-            {
-                **common,
-                "seq": item.seq,
-                "digest": item.digest,
-                "type": item.type,
-                "schema": item.schema,
-                "created_at": item.created_at,
-                "clock_state": item.clock_state,
-                "received_at": received,
-                "body": item.text,
-            }
-            for item in items
-            if item.seq in new
-        ]
-        if told:
-            db.execute(insert(documents), told)
-        return new
+            return receive(db, device.id, device.clinic_id, batch)
 
     def note_health(self, device: Device, body: str) -> None:
         """Keep the newest word of a box about itself."""
@@ -353,43 +307,6 @@ def _news(row: Any, certificate_sha256: str, clock_state: str | None) -> dict[st
     if row.former_sha256 is not None and row.certificate_sha256 == certificate_sha256:
         changes["former_sha256"] = None
     return changes
-
-
-def _objection(item: Item) -> str:
-    """Say why an item cannot be stored; empty if it can."""
-    what, _, kind = item.type.partition(".")
-    if what not in TYPES or kind not in KINDS:
-        return "type"
-    if item.body.get("simulated", False) != (kind == "simulated"):
-        return "simulated"  # the mark of the document and of the item must agree for ever
-    return "" if item.sound else "digest"
-
-
-def _answer(item: Item, new: set[int], known: dict[int, str]) -> Answer:
-    if item.seq in new:
-        return Answer(item.seq, "stored")
-    if known.get(item.seq, item.digest) != item.digest:
-        return Answer(item.seq, "rejected", "conflict")
-    return Answer(item.seq, "duplicate")
-
-
-def _known(db: Connection, device: Device, epoch: str, items: Sequence[Item]) -> dict[int, str]:
-    """Digests that these seqs of the epoch were received with before."""
-    if not items:
-        return {}
-    query = select(receipts.c.seq, receipts.c.digest).where(
-        receipts.c.device_id == device.id,
-        receipts.c.epoch == epoch,
-        receipts.c.seq.in_([item.seq for item in items]),
-    )
-    return {row.seq: row.digest for row in db.execute(query)}
-
-
-def _highest(db: Connection, device: Device, epoch: str) -> int:
-    query = select(func.max(receipts.c.seq)).where(
-        receipts.c.device_id == device.id, receipts.c.epoch == epoch
-    )
-    return int(db.execute(query).scalar_one() or 0)
 
 
 def _upsert(db: Connection, table: Any) -> Any:

@@ -55,21 +55,27 @@ def init(folder: Path, database: str | None, name: str, hosts: tuple[str, ...]) 
     metavar="HOST:PORT/BUCKET",
     help="Keep raw captures in this S3 service; keys: EDGE_S3_ACCESS_KEY, EDGE_S3_SECRET_KEY.",
 )
-def serve(folder: Path, database: str | None, listen: str, s3: str | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that answer; one for each core that PostgreSQL leaves.",
+)
+def serve(folder: Path, database: str | None, listen: str, s3: str | None, workers: int) -> None:
     """Run the server until it is stopped."""
     from edge_daemon.source_settings import endpoint
 
     needs_extra()
-    from edge_daemon.central.serve import Place, make_server
+    from edge_daemon.central.serve import Place, run
 
     try:
         host, port = endpoint(listen)
     except ValueError as error:
         raise click.UsageError(f"{listen!r}: {error}") from error
-    server = make_server(Place(folder, host, port, database=database, s3=s3))
+    place = Place(folder, host, port, database=database, s3=s3, workers=workers)
     output.say(f"listening on https://{host}:{port}")
-    server.run()
-    if not server.started:
+    if not run(place):
         raise errors.Fatal(f"{listen}: cannot be listened on", action="See the message above.")
 
 

@@ -102,13 +102,18 @@ class Item:
         """
         return canonical(self.body)
 
+    def proven(self) -> str | None:
+        """Canonical text of the body; None if it is not the one that was digested when written."""
+        try:
+            text = self.text
+            return text if digest(text) == self.digest else None
+        except (ValueError, RecursionError):  # an infinite number, half a character
+            return None
+
     @property
     def sound(self) -> bool:
         """Whether the body is the one that was digested when it was written."""
-        try:
-            return digest(self.text) == self.digest
-        except (ValueError, RecursionError):  # an infinite number, half a character
-            return False
+        return self.proven() is not None
 
     def line(self) -> bytes:
         """Write the item as one line of a batch."""
@@ -284,6 +289,7 @@ def _item(line: bytes, number: int) -> Item:
     good = (
         all(type(value) is int and 0 < value <= _MAX_SEQ for value in numbers)
         and all(isinstance(text, str) and 0 < len(text) <= 100 for text in texts)
+        and all(text.isprintable() for text in texts)
         and _DIGEST.fullmatch(told["digest"])
         and isinstance(told["body"], dict)
     )

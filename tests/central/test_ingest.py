@@ -105,6 +105,21 @@ def test_a_batch_that_is_none_stores_nothing(running, box, changes, status):
     assert stored(running) == []
 
 
+@pytest.mark.parametrize("text", ["\0", "a\ud800", "2026\n"])
+def test_words_that_no_database_can_hold_are_refused_before_it(running, box, text):
+    """What only a forger sends: each of these would be an error of the database."""
+    broken = json.dumps(json.loads(item(1).line()) | {"created_at": text}).encode() + b"\n"
+    headers, payload = protocol.pack(EPOCH, [(1, broken)], clock="unknown")
+    assert box.call("POST", protocol.INGEST, headers=headers, body=payload).status == 400
+    assert stored(running) == []
+
+
+def test_one_document_under_two_numbers_of_one_batch_is_stored_once(running, box):
+    twice = [item(1), replace(item(1), seq=2), item(3)]
+    assert told(send(box, twice)) == {1: "stored", 2: "duplicate", 3: "stored"}
+    assert len(stored(running)) == 2
+
+
 def test_a_body_over_the_limit_is_not_read_to_its_end(box):
     answer = box.call("POST", protocol.INGEST, headers={}, body=b"x" * (protocol.MAX_BYTES + 1))
     assert answer.status == 413
