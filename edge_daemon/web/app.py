@@ -9,9 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 
 from edge_daemon.errors import EXIT_NOT_FOUND, EdgeError, Fatal, Retryable
+from edge_daemon.signin.static import Static
 from edge_daemon.web import render
 from edge_daemon.web.guard import Guard
 from edge_daemon.web.pages import routes
@@ -19,11 +19,9 @@ from edge_daemon.web.pages import routes
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import Scope
 
     from edge_daemon.web.site import Site
 
-_FOR_A_YEAR: Final = "public, max-age=31536000, immutable"
 _TITLES: Final = {
     400: "Not understood",
     403: "Not allowed",
@@ -33,21 +31,10 @@ _TITLES: Final = {
 }
 
 
-class _Static(StaticFiles):
-    """Files whose address changes with their content."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Let browsers keep the file for good when they asked for exactly this version."""
-        response = await super().get_response(path, scope)
-        if response.status_code in (200, 304) and scope["query_string"].startswith(b"v="):
-            response.headers["Cache-Control"] = _FOR_A_YEAR
-        return response
-
-
 def make_app(site: Site) -> Guard:
     """Make the ASGI application of one box; the guard stands before everything, errors too."""
     pages = Starlette(
-        routes=[*routes(), Mount("/static", _Static(directory=render.STATIC))],
+        routes=[*routes(), Mount("/static", Static(render.STATIC))],
         middleware=[Middleware(GZipMiddleware, minimum_size=600)],
         exception_handlers={
             HTTPException: _refused,

@@ -7,20 +7,20 @@ cross-site requests): the host name, the origin and a token of each form are che
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from edge_daemon.errors import EdgeError
-from edge_daemon.web.sessions import new_token
+from edge_daemon.signin import forms
+from edge_daemon.signin.forms import SAFE, from_here
+from edge_daemon.signin.headers import HEADERS
+from edge_daemon.signin.tokens import new_token
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,27 +29,9 @@ if TYPE_CHECKING:
     from edge_daemon.web.site import Site
 
 COOKIE: Final = "edge_session"
-TOKEN_FIELD: Final = "token"  # noqa: S105 - the name of a form field
-
-LARGEST_FORM: Final = 64 * 1024
-_SAFE: Final = frozenset({"GET", "HEAD"})
 _WITHOUT_SIGN_IN: Final = ("/sign-in", "/static/")
 _FOR_READERS: Final = frozenset({"/sign-in", "/sign-out", "/settings"})
 """Where somebody who may only read can send a form to."""
-
-HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    # Not no-referrer: browsers then send `Origin: null` with our own forms.
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +114,11 @@ class Guard:
                 status_code=421,
             )
         path = request.url.path
-        if request.method not in _SAFE and not _from_here(request):
+        if request.method not in SAFE and not from_here(request):
             return PlainTextResponse("This form came from another site.\n", status_code=403)
         if visitor.role is None and not path.startswith(_WITHOUT_SIGN_IN):
             return _sign_in_first(request)
-        if (
-            request.method not in _SAFE
-            and path not in _FOR_READERS
-            and visitor.role != "technician"
-        ):
+        if request.method not in SAFE and path not in _FOR_READERS and visitor.role != "technician":
             return PlainTextResponse(
                 "You may look at results but not change them; sign in as a technician.\n",
                 status_code=403,
@@ -160,18 +138,12 @@ class Guard:
 
 def cookie(token: str, *, secure: bool) -> str:
     """Write the cookie that tells one browser from another."""
-    return f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict" + "; Secure" * secure
+    return forms.cookie(COOKIE, token, secure=secure)
 
 
 def form_token(site: Site, visitor: Visitor) -> str:
-    """Make the token of one form; another each time, so that compression cannot betray it."""
-    salt = secrets.token_urlsafe(12)
-    return f"{salt}.{_signed(site, visitor, salt)}"
-
-
-def _signed(site: Site, visitor: Visitor, salt: str) -> str:
-    text = f"{salt} {visitor.token}".encode("utf-8", "replace")
-    return hmac.digest(site.secret.encode(), text, "sha256").hex()
+    """Make the token of one form."""
+    return forms.form_token(site.secret, visitor.token)
 
 
 async def posted(request: Request) -> dict[str, str]:
@@ -182,33 +154,11 @@ async def posted(request: Request) -> dict[str, str]:
     HTTPException
         413: too large; 400: not a form; 403: its token is missing, old or of another browser.
     """
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_FORM:
-            raise HTTPException(413, "This form is too large.")
-    try:
-        fields = dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200))
-    except ValueError as error:
-        raise HTTPException(400, "This is not a form.") from error
-    salt, _, signature = fields.pop(TOKEN_FIELD, "").partition(".")
-    expected = _signed(request.state.site, request.state.visitor, salt)
-    if not hmac.compare_digest(signature.encode(), expected.encode()):
-        raise HTTPException(
-            403, "This form is out of date. Go back, reload the page and send it again."
-        )
-    return fields
-
-
-def local_path(text: str) -> str:
-    """Return a path of this site to go to next; anything else becomes the list of results."""
-    parts = urlsplit(text)
-    ours = text.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in text
-    return text if ours and text.isprintable() else "/"
+    return await forms.posted(request, request.state.site.secret, request.state.visitor.token)
 
 
 def _sign_in_first(request: Request) -> Response:
-    wants_page = request.method in _SAFE and "text/html" in request.headers.get("accept", "")
+    wants_page = request.method in SAFE and "text/html" in request.headers.get("accept", "")
     if not wants_page:
         return PlainTextResponse("Sign in first.\n", status_code=401)
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -230,12 +180,3 @@ def _is_ours(host: str, names: frozenset[str]) -> bool:
     except ValueError:
         return name.lower().rstrip(".") in names
     return True
-
-
-def _from_here(request: Request) -> bool:
-    """Tell whether a request that changes something was made by a page of this site."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None and site not in ("same-origin", "none"):
-        return False
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")

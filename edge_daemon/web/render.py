@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from edge_daemon import wording
+from edge_daemon.signin import static
 from edge_daemon.web import guard
 from edge_daemon.web.numbers import Numbers
 
@@ -151,8 +151,6 @@ def _short_time(wall: str) -> str:
         return wall
 
 
-@functools.cache
 def static_url(name: str) -> str:
-    """Address of a static file; it changes with the file, so that browsers may keep it."""
-    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
-    return f"/static/{name}?v={digest[:12]}"
+    """Address of a static file."""
+    return static.static_url(STATIC, name)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from edge_daemon.explainer import Explainer
 from edge_daemon.follower import Follower
+from edge_daemon.signin.throttle import Throttle
+from edge_daemon.signin.tokens import new_token
 from edge_daemon.store import queries
 from edge_daemon.web.interpreting import Shelf
 from edge_daemon.web.passwords import Passwords
-from edge_daemon.web.sessions import Sessions, Throttle, new_token
+from edge_daemon.web.sessions import Sessions
 
 if TYPE_CHECKING:
     import sqlite3

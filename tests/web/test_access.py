@@ -7,10 +7,11 @@ import pytest
 from starlette.routing import Route
 
 from edge_daemon.errors import EdgeError
-from edge_daemon.web.guard import local_path
+from edge_daemon.signin.forms import local_path
+from edge_daemon.signin.throttle import Throttle
 from edge_daemon.web.pages import routes
 from edge_daemon.web.passwords import PASSWORDS_NAME, Passwords
-from edge_daemon.web.sessions import Sessions, Throttle
+from edge_daemon.web.sessions import Sessions
 
 TECHNICIAN = "correct horse battery"
 READER = "only looking at it"

@@ -1,12 +1,14 @@
 """What each page shows, over real sockets."""
 
 import hashlib
+import re
 from contextlib import closing
 
 import pytest
 
 from edge_daemon.records import Flag
 from edge_daemon.resources import reference_pictures_dir
+from edge_daemon.signin.static import LOOK
 from edge_daemon.store import pictures, queries, searching
 from edge_daemon.store.searching import Wanted
 from edge_daemon.web import plots
@@ -134,11 +136,12 @@ def test_numbers_as_this_browser_wants_them(box, browser):
 
 def test_static_files_are_kept_by_version(browser):
     page = browser.get()
-    address = page.text.split('rel="stylesheet" href="')[1].split('"')[0]
-    answer = browser.get(address)
-    assert answer.status == 200
-    assert "immutable" in answer.headers["Cache-Control"]
-    assert address.endswith(hashlib.sha256((STATIC / "page.css").read_bytes()).hexdigest()[:12])
+    addresses = re.findall(r'rel="stylesheet" href="([^"]+)"', page.text)
+    for address, file in zip(addresses, (LOOK / "look.css", STATIC / "page.css"), strict=True):
+        answer = browser.get(address)
+        assert answer.status == 200
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert address.endswith(hashlib.sha256(file.read_bytes()).hexdigest()[:12])
     assert "no-store" in page.headers["Cache-Control"]
 
 

@@ -9,9 +9,10 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from edge_daemon.log import Event
+from edge_daemon.signin.forms import local_path
+from edge_daemon.signin.tokens import new_token
 from edge_daemon.web import render
-from edge_daemon.web.guard import cookie, local_path, posted
-from edge_daemon.web.sessions import new_token
+from edge_daemon.web.guard import cookie, posted
 from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
