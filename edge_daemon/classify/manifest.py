@@ -128,6 +128,16 @@ class Uncertainty(_Table):
     clumped_rbc_odds: OddsSd = 0.0
 
 
+class Calibration(_Table):
+    """``[calibration]``: what values are multiplied with so that they agree with reported ones.
+
+    ``reticulocyte`` is of RETIC%, and of RETIC with it: dim reticulocytes are called mature cells
+    in the same proportion in every run, and the values an analyzer reported say in which.
+    """
+
+    reticulocyte: float = Field(default=1.0, ge=0.5, le=2.0, allow_inf_nan=False)
+
+
 class Coincidence(_Table):
     """``[coincidence]``: cells that pass together by chance.
 
@@ -238,6 +248,7 @@ class Manifest(_Table):
     coincidence: Coincidence
     files: dict[str, FileEntry]
     provenance: Provenance
+    calibration: Calibration = Calibration()
     habit: Habit | None = None
     species: SpeciesHabits | None = None
 

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from edge_daemon.records import CellBatch, CellCalls
 
 PURE, RETIC, CLUMP, PLATELET, OTHER = range(len(CELL_CLASSES))
-DOUBLET_RATIO: Final = 1.5
-"""Extinction area over that of a single red cell from which an `other` event holds red cells."""
+HOLDS_RATIO: Final = 0.7
+"""Extinction area over that of a single red cell from which an `other` event holds a red cell.
+
+Two red cells that passed together do, and so does one that passed with a platelet or a speck, as
+large as a single one: these are as many as 0.5 % of the red cells where there is much debris.
+Between 0.4 and 0.8 the ratio makes no difference; only aggregates of platelets lie there.
+"""
 WHITE_CELL_DYE: Final = 15.0
 """Dye of an event over the median red cell from which it is a nucleated cell, not red cells."""
 MAX_CELLS_PER_EVENT: Final = 100.0
@@ -125,15 +130,18 @@ def _spread(p: NDArray[np.float32], events: NDArray[np.float64]) -> tuple[float,
 
 
 def _cells_per_event(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
-    """Extinction area of each event over the mean single red cell: its number of red cells."""
+    """Extinction area of each event over the mean single red cell: its number of red cells.
+
+    0 where nothing says what a single red cell is.
+    """
     channel = "EXT.A" if "EXT.A" in batch.channels else "EXT.H"
     singles = calls.codes == PURE
     if channel not in batch.channels or not singles.any():
-        return np.ones(batch.events, dtype=np.float32)
+        return np.zeros(batch.events, dtype=np.float32)
     area = batch.signals[:, batch.channels.index(channel)]
     low, median = np.quantile(area[singles], [0.1587, 0.5]).tolist()
     if low <= 0:
-        return np.ones(batch.events, dtype=np.float32)
+        return np.zeros(batch.events, dtype=np.float32)
     # The lower half says how wide single cells are: doublets called single lie in the upper one.
     mean = median * np.exp(0.5 * np.log(median / low) ** 2)
     ratio: NDArray[np.float32] = np.clip(area / np.float32(mean), 0.0, MAX_CELLS_PER_EVENT)
@@ -143,7 +151,7 @@ def _cells_per_event(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
 def _holds_red_cells(
     batch: CellBatch, calls: CellCalls, several: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    holds: NDArray[np.bool_] = several >= DOUBLET_RATIO
+    holds: NDArray[np.bool_] = several >= HOLDS_RATIO
     singles = calls.codes == PURE
     if "FL.A" in batch.channels and singles.any():
         dye = batch.signals[:, batch.channels.index("FL.A")]

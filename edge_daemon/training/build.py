@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge_daemon.classify.manifest import Identity, Inputs, Provenance, Uncertainty, Validity
+from edge_daemon.classify.manifest import (
+    Calibration,
+    Identity,
+    Inputs,
+    Provenance,
+    Uncertainty,
+    Validity,
+)
 from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import Classifier
 from edge_daemon.classify.tally import tally_cells
@@ -20,7 +27,7 @@ from edge_daemon.training.bundling import Recipe, exact_twin, write_bundle
 from edge_daemon.training.card import training_card
 from edge_daemon.training.checkpoint import fingerprint_of, open_checkpoint
 from edge_daemon.training.data import ANCHOR, Cohort, Run, load_cohort
-from edge_daemon.training.doubt import fit_uncertainty, residuals
+from edge_daemon.training.doubt import learn_doubt, residuals
 from edge_daemon.training.evaluate import Twin, compare_twins
 from edge_daemon.training.fit import Fitted, fit
 from edge_daemon.training.habits import learn_habits
@@ -49,13 +56,16 @@ class Agreement:
         Runs compared.
     uncertainty
         The bundle's own error from run to run, the analyzer's imprecision taken off
-        (`doubt.fit_uncertainty`).
+        (`doubt.learn_doubt`).
+    calibration
+        What values are multiplied with to agree with the reported ones.
     twins
         The validation runs by the int8 and by the float graphs.
     """
 
     runs: int
     uncertainty: Uncertainty
+    calibration: Calibration
     twins: tuple[Twin, ...]
 
 
@@ -116,6 +126,7 @@ def train_bundle(  # noqa: PLR0913 - each option is one of the command's
     recipe = replace(
         recipe,
         uncertainty=agreement.uncertainty,
+        calibration=agreement.calibration,
         habit=habit,
         species=species,
         card=training_card(recipe.identity, cohort, fitted, agreement),
@@ -182,8 +193,6 @@ def compare(bundle: Bundle, cohort: Cohort, fitted: Fitted) -> Agreement:
         compared.append(residuals(tally, found, run.reference))
         if index in fitted.validation:
             twins.append(compare_twins(run.reference.capture, calls, exact.classify(batch)))
-    return Agreement(
-        runs=len(compared),
-        uncertainty=fit_uncertainty(compared, [compared[i] for i in fitted.validation]),
-        twins=tuple(twins),
-    )
+    species = [run.reference.species for run in cohort.runs]
+    learnt = learn_doubt(compared, [compared[i] for i in fitted.validation], species)
+    return Agreement(len(compared), learnt.uncertainty, learnt.calibration, tuple(twins))

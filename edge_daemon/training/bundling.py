@@ -6,7 +6,7 @@ import hashlib
 import io
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from edge_daemon.classify.manifest import (
     BUNDLE_FILES,
     STAGE1_CLASSES,
     STAGE2_CLASSES,
+    Calibration,
     Coincidence,
     FileEntry,
     Habit,
@@ -62,6 +63,8 @@ class Recipe:
         Chance coincidences per event and per event/µL of diluted sample.
     card
         Markdown.
+    calibration
+        What values are multiplied with.
     habit, species
         What runs of training were like, and how species differ.
     """
@@ -75,6 +78,7 @@ class Recipe:
     stage2_priors: Sequence[float] | NDArray[np.float32]
     coincidence_ul: float
     card: str
+    calibration: Calibration = field(default_factory=Calibration)
     habit: Habit | None = None
     species: SpeciesHabits | None = None
 
@@ -181,6 +185,7 @@ def _manifest(recipe: Recipe, networks: tuple[Network, Network], files: dict[str
             for name, data in files.items()
         },
         provenance=recipe.provenance,
+        calibration=recipe.calibration,
         habit=recipe.habit,
         species=recipe.species,
     )

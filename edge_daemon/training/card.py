@@ -54,6 +54,11 @@ def training_card(identity: Identity, cohort: Cohort, fitted: Fitted, agreement:
         ),
         "",
         (
+            f"RETIC% is multiplied by {agreement.calibration.reticulocyte:.3f}, by which what the "
+            "networks found differed from the reported values in the mean of the runs."
+        ),
+        "",
+        (
             f"Int8 against float, over {len(twins)} validation runs: a class's share of the "
             f"events changes by at most {max(t.counts for t in twins):.3%}, "
             f"{fmean(t.identical for t in twins):.3%} of the events are called the same."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from edge_daemon.classify.coincidence import passed
-from edge_daemon.classify.manifest import Uncertainty
+from edge_daemon.classify.manifest import Calibration, Uncertainty
 from edge_daemon.classify.quantify import METERING_SD
 from edge_daemon.classify.tally import PLATELET, RETIC
 
@@ -43,7 +43,13 @@ PLATELET_FLOOR: Final = (0.02, 0.4)
 0.5; an analyzer that errs by 6 % itself cannot show so little in some hundred runs, and the fit
 then says by chance that there is none."""
 MIN_RETIC_PCT: Final = 0.5
+"""Geometric mean of found and reported reticulocytes below which they are not compared: neither
+alone may choose the runs, or its own errors upwards would be chosen with them."""
+MIN_CALIBRATION: Final = 50
+"""Runs below which values are not calibrated to the reported ones."""
 
+_LARGEST = math.log(1.5)  # a bundle further off is not mended by a factor
+_FEWEST_GROUPS = 3  # of which the spread of means can be estimated
 _OUTLYING = 3.0  # robust statistics: a residual beyond so many SDs counts no more than one there
 _RELATIVE: Final = np.array([0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2])
 _ODDS: Final = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0])
@@ -129,7 +135,7 @@ def residuals(
     counted = {"RBC": REFERENCE_CELLS, "PLT": 0.0, "RETIC%": 0.0}
     if said.plt:
         counted["PLT"] = said.plt / (1000 * said.rbc) * REFERENCE_CELLS
-    if said.retic_pct and said.retic_pct > MIN_RETIC_PCT:
+    if said.retic_pct and said.retic_pct * (found.get("RETIC%") or 0.0) > MIN_RETIC_PCT**2:
         counted["RETIC%"] = said.retic_pct / 100 * REFERENCE_CELLS / 2
     reported = {"RBC": said.rbc, "PLT": said.plt, "RETIC%": said.retic_pct}
     particles = tally.red_events * passed(tally.crowding) / said.blood_ul / 1e6
@@ -149,27 +155,113 @@ def residuals(
     return compared
 
 
-def fit_uncertainty(
-    compared: Sequence[Mapping[str, Residual]], held: Sequence[Mapping[str, Residual]] = ()
-) -> Uncertainty:
-    """Learn the bundle's own errors from what was reported.
+def fit_factor(residuals: Sequence[Residual], analyzer: float) -> tuple[float, float]:
+    """Find by what found values must be multiplied to agree with the reported ones in the mean.
+
+    Parameters
+    ----------
+    residuals
+        Of runs.
+    analyzer
+        Relative SD of a reported value. Its errors are even about the truth, those of its
+        logarithm are low by half the variance.
+
+    Returns
+    -------
+    tuple
+        The factor and the relative SD with which it is known; 1 and 0 where there are fewer than
+        `MIN_CALIBRATION` runs.
+    """
+    if len(residuals) < MIN_CALIBRATION:
+        return 1.0, 0.0
+    error, leverage, known = np.array(residuals).T
+    centre = float(np.median(error))
+    for _ in range(3):
+        relative, odds = fit_doubt(_moved(residuals, -centre))
+        sd = np.sqrt(known + relative**2 + (odds * leverage) ** 2)
+        near = np.clip(error - centre, -_OUTLYING * sd, _OUTLYING * sd)
+        centre += float((near / sd**2).sum() / (1 / sd**2).sum())
+    log_factor = float(np.clip(analyzer**2 / 2 - centre, -_LARGEST, _LARGEST))
+    return math.exp(log_factor), float(1 / np.sqrt((1 / sd**2).sum()))
+
+
+def _moved(residuals: Sequence[Residual], by: float) -> list[Residual]:
+    return [run._replace(error=run.error + by) for run in residuals]
+
+
+def between_groups(
+    residuals: Sequence[Residual], groups: Sequence[object], doubt: tuple[float, float]
+) -> float:
+    """Relative SD with which groups of runs are off as a whole, by the method of moments.
+
+    What runs of a species have in common does not average out over its runs, as what each has by
+    itself does: a few per cent, which a single run's residual hides, show in the means of species.
+
+    Parameters
+    ----------
+    residuals
+        Of runs.
+    groups
+        The species of each.
+    doubt
+        Relative SD and SD of log-odds of a run by itself (`fit_doubt`).
+    """
+    if len(residuals) < MIN_CALIBRATION:
+        return 0.0
+    error, _, _ = np.array(residuals).T
+    variance, _ = _standardised(residuals, np.array(doubt[0]), np.array(doubt[1]))
+    names = [name for name in set(groups) if name is not None]
+    members = [np.array([group == name for group in groups]) for name in names]
+    weight = np.array([(1 / variance[rows]).sum() for rows in members])
+    means = np.array([np.average(error[rows], weights=1 / variance[rows]) for rows in members])
+    if len(names) < _FEWEST_GROUPS:
+        return 0.0
+    centre = np.average(means, weights=weight)
+    excess = float((weight * (means - centre) ** 2).sum()) - (len(names) - 1)
+    scale = float(weight.sum() - (weight**2).sum() / weight.sum())
+    return math.sqrt(max(excess, 0.0) / scale)
+
+
+class Learnt(NamedTuple):
+    """What the reported values teach about the finished bundle."""
+
+    uncertainty: Uncertainty
+    calibration: Calibration
+
+
+def learn_doubt(
+    compared: Sequence[Mapping[str, Residual]],
+    held: Sequence[Mapping[str, Residual]] = (),
+    species: Sequence[object] = (),
+) -> Learnt:
+    """Learn the bundle's calibration and its own errors from what was reported.
 
     Parameters
     ----------
     compared
-        `residuals` of the runs of training.
+        `residuals` of the runs of training, found values as they are before calibration.
     held
         Of those among them that gave no gradient. Where they are further off than the others,
         the doubt is theirs.
+    species
+        Of each of `compared`.
     """
+    factor, factor_sd = fit_factor(_of(compared, "RETIC%"), REFERENCE_SD["RETIC%"])
     fitted = {}
     for code in REFERENCE_SD:
-        found = fit_doubt([run[code] for run in compared if code in run])
-        worse = _overfitted([run[code] for run in held if code in run], *found)
-        fitted[code] = min(worse * found[0], 1.0), worse * found[1]
+        shift = math.log(factor) if code == "RETIC%" else 0.0
+        runs = _moved(_of(compared, code), shift)
+        found = fit_doubt(runs)
+        groups = [s for run, s in zip(compared, species, strict=False) if code in run]
+        common = between_groups(runs, groups, found) if groups else 0.0
+        worse = _overfitted(_moved(_of(held, code), shift), *found)
+        relative = max(worse * found[0], common)
+        if code == "RETIC%":
+            relative = math.hypot(relative, factor_sd)
+        fitted[code] = min(relative, 1.0), worse * found[1]
     (rbc, rbc_odds), retic = fitted["RBC"], fitted["RETIC%"]
     platelet = [max(pair) for pair in zip(fitted["PLT"], PLATELET_FLOOR, strict=True)]
-    return Uncertainty(
+    uncertainty = Uncertainty(
         rbc=round(rbc, 4),
         platelet=round(platelet[0], 4),
         reticulocyte=round(retic[0], 4),
@@ -179,3 +271,8 @@ def fit_uncertainty(
         reticulocyte_odds=round(retic[1], 3),
         clumped_rbc_odds=CLUMP_ODDS,
     )
+    return Learnt(uncertainty, Calibration(reticulocyte=round(factor, 4)))
+
+
+def _of(compared: Sequence[Mapping[str, Residual]], code: str) -> list[Residual]:
+    return [run[code] for run in compared if code in run]

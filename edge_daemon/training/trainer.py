@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import jax
@@ -184,23 +185,17 @@ class _Loop:
         self._pretrain, self._epochs = plan.passes(len(self._training))
         self._plan, self._rng, self._report = plan, rng, report
         self._told: list[list[Any]] = []
-        self._step = _stepper(stage)
+        self._step = _stepper(stage.loss)
 
     def start(self) -> _State:
         """Pretrain, and put the clusters where the cells lie."""
         stage = self._stage
         params = stage.init(self._rng, self._cells.x.shape[-1])
-        adam = adam_init(params)
-
-        @jax.jit
-        def step(params: Params, adam: AdamState, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-            gradient, parts = jax.grad(stage.pretrain_loss, has_aux=True)(params, batch)
-            return *adam_step(params, gradient, adam, self._plan.rate), parts
-
+        adam, step = adam_init(params), _pretrainer(stage.pretrain_loss)
         for epoch in range(self._pretrain):
             losses: list[Mapping[str, Any]] = []
             for batch in self._batches():
-                params, adam, parts = step(params, adam, batch)
+                params, adam, parts = step(params, adam, batch, self._plan.rate)
                 losses.append(parts)
             self._tell(f"{stage.name} start", epoch + 1, self._pretrain, _mean(losses))
         params = stage.place(params, _only(self._cells, self._training), self._rng)
@@ -267,7 +262,23 @@ class _Loop:
             self._report(name, epoch, epochs, losses)
 
 
-def _stepper(stage: Stage) -> Callable[..., tuple[_Moving, Mapping[str, Any]]]:
+# Compiled once a process: compiling takes longer than the first epochs.
+@cache
+def _pretrainer(loss: Callable[..., Any]) -> Callable[..., tuple[Params, AdamState, Any]]:
+    """Compile one step of the soft start."""
+
+    @jax.jit
+    def step(
+        params: Params, adam: AdamState, batch: tuple[Any, ...], rate: Any
+    ) -> tuple[Params, AdamState, Any]:
+        gradient, parts = jax.grad(loss, has_aux=True)(params, batch)
+        return *adam_step(params, gradient, adam, rate), parts
+
+    return step
+
+
+@cache
+def _stepper(loss: Callable[..., Any]) -> Callable[..., tuple[_Moving, Mapping[str, Any]]]:
     """Compile one step of parameters, moments and average."""
 
     @jax.jit
@@ -275,7 +286,7 @@ def _stepper(stage: Stage) -> Callable[..., tuple[_Moving, Mapping[str, Any]]]:
         moving: _Moving, batch: tuple[Any, ...], weights: Mapping[str, Any], noise: Any, rate: Any
     ) -> tuple[_Moving, Mapping[str, Any]]:
         params, adam, average = moving
-        gradient, parts = jax.grad(stage.loss, has_aux=True)(params, batch, weights, noise)
+        gradient, parts = jax.grad(loss, has_aux=True)(params, batch, weights, noise)
         params, adam = adam_step(params, gradient, adam, rate)
         return (params, adam, _average(average, params, adam.step)), parts
 
@@ -304,8 +315,13 @@ def _score(stage: Stage, params: Params, cells: Cells, rows: NDArray[np.intp]) -
 
 def posteriors(stage: Stage, params: Params, cells: Cells) -> Floats:
     """Class posteriors of all cells, ``(runs, cells, classes)``."""
-    run = jax.jit(stage.posterior)
+    run = _compiled(stage.posterior)
     return np.stack([np.asarray(run(params, rows)) for rows in cells.x])
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(function)
 
 
 def _only(cells: Cells, rows: NDArray[np.intp]) -> Cells:

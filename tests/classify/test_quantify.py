@@ -94,11 +94,52 @@ def test_red_cells_that_passed_together_are_given_back_by_the_rate(bundle, make_
     assert rbc == pytest.approx(9700 * np.exp(x) * 1000 / 0.5 / 1e6, rel=5e-3)
 
 
+def test_a_red_cell_that_passed_with_a_small_event_is_counted(bundle, make_cells):
+    """It is as large as a single one, and `other`; a speck or a white cell holds none."""
+    batch, codes = make_cells([9300, 200, 0, 300, 200], volume_ul=0.5, dilution=1000.0)
+    signals = batch.signals.copy()
+    area, dye = (batch.channels.index(c) for c in ("EXT.A", "FL.A"))
+    single, stain = (np.median(signals[codes == 0, column]) for column in (area, dye))
+    other = np.flatnonzero(codes == 4)
+    signals[other, dye] = stain
+    signals[other[:80], area] = 1.1 * single
+    signals[other[80:], area] = 0.2 * single
+    signals[other[:30], dye] = 20 * stain
+    rbc = values(quantify(replace(batch, signals=signals), certain(codes), bundle))["RBC"].value
+    assert rbc == pytest.approx((9500 + 50) * 1000 / 0.5 / 1e6, rel=1e-6)
+
+
+def test_reticulocytes_are_calibrated_and_counts_are_not(bundle, make_cells):
+    batch, codes = make_cells(COUNTS)
+    calibration = bundle.manifest.calibration.model_copy(update={"reticulocyte": 1.25})
+    manifest = bundle.manifest.model_copy(update={"calibration": calibration})
+    plain, raised = (
+        quantify(batch, certain(codes), b) for b in (bundle, replace(bundle, manifest=manifest))
+    )
+    assert raised.counts == plain.counts
+    before, after = values(plain), values(raised)
+    for code in ("RETIC", "RETIC%"):
+        assert after[code].value == pytest.approx(1.25 * before[code].value)
+    assert after["RETIC%"].low == pytest.approx(1.25 * before["RETIC%"].low)
+    assert after["RETIC%"].high == pytest.approx(1.25 * before["RETIC%"].high)
+    assert [after[c] for c in ("RBC", "PLT", "CLUMP%")] == [
+        before[c] for c in ("RBC", "PLT", "CLUMP%")
+    ]
+    everything = np.ones(batch.events, dtype=np.uint8)
+    assert values(quantify(batch, certain(everything), replace(bundle, manifest=manifest)))[
+        "RETIC%"
+    ].value == pytest.approx(100.0)
+
+
 def test_red_cells_that_may_be_debris_widen_the_interval_of_rbc(bundle, make_cells):
     """By as much as the log-odds of a call may be off; runs with sure calls are not touched."""
     batch, codes = make_cells([9000, 0, 0, 300, 700])
     doubt = bundle.manifest.uncertainty.model_copy(update={"rbc_odds": 1.0})
     doubting = replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": doubt}))
+    signals = batch.signals.copy()
+    area = batch.channels.index("EXT.A")
+    signals[:500, area] = 0.5 * np.median(signals[codes == 0, area])  # too small for a whole cell
+    batch = replace(batch, signals=signals)
     sure = certain(codes)
     posterior = sure.posterior.copy()
     posterior[:500] = (0.5, 0, 0, 0, 0.5)
@@ -123,16 +164,18 @@ def test_clumps_that_may_be_one_large_cell_widen_the_interval_of_rbc(bundle, mak
     batch = replace(batch, signals=signals)
     posterior = certain(codes).posterior.copy()
     posterior[:400] = (0.5, 0, 0.5, 0, 0)
-    calls = replace(certain(codes), posterior=posterior)
+    doubtful = replace(certain(codes), posterior=posterior)
+    posterior = posterior.copy()
+    posterior[:400] = (0, 0, 1, 0, 0)
+    posterior[:200] = (1, 0, 0, 0, 0)
+    sure = replace(doubtful, posterior=posterior)
 
-    def half_width(odds):
-        doubt = bundle.manifest.uncertainty.model_copy(update={"clumped_rbc_odds": odds})
-        by = replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": doubt}))
-        rbc = values(quantify(batch, calls, by))["RBC"]
+    def half_width(calls):
+        rbc = values(quantify(batch, calls, bundle))["RBC"]
         return (rbc.high - rbc.low) / 2 / rbc.value
 
-    widened = np.sqrt(half_width(1.0) ** 2 - half_width(0.0) ** 2)
-    assert widened == pytest.approx(1.96 * 400 / 4 * 2 / (9500 + 400), rel=0.15)
+    widened = np.sqrt(half_width(doubtful) ** 2 - half_width(sure) ** 2)
+    assert widened == pytest.approx(1.96 * 0.5 * 400 / 4 * 2 / (9500 + 400), rel=0.15)
 
 
 @pytest.mark.parametrize(
