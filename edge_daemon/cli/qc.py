@@ -9,7 +9,8 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import options, output, qc_show
-from edge_daemon.units import UNITS, convert
+from edge_daemon.quality import sheet
+from edge_daemon.units import UNITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +61,8 @@ def lots_list(data_dir: Path, as_json: bool, as_csv: bool) -> None:
 )
 @click.option(
     "--range-sds",
-    type=click.FloatRange(min=1.0, max=4.0),
-    default=2.0,
+    type=click.FloatRange(*sheet.RANGES),
+    default=sheet.RANGE_SDS,
     show_default=True,
     metavar="N",
     help="How many standard deviations to either side a range LOW..HIGH is.",
@@ -130,14 +131,11 @@ def _target(text: str, range_sds: float) -> tuple[str, dict[str, float]]:
         parts = ["?"]
     if parts:
         raise click.BadParameter(f"{text!r}: write CODE=MEAN,SD or CODE=LOW..HIGH, then ,UNIT")
-    ours = [convert(code, number, unit) for number in (first, second)]
-    if ours[0] is None or ours[1] is None:
-        raise click.BadParameter(f"{text!r}: {unit!r} is no unit of {code}; ours is {UNITS[code]}")
-    if ".." in rest:
-        mean, sd = (ours[0] + ours[1]) / 2, (ours[1] - ours[0]) / (2 * range_sds)
-    else:
-        mean, sd = ours[0], ours[1]
-    return code, {"mean": mean, "sd": sd}
+    form: sheet.Form = "range" if ".." in rest else "mean"
+    try:
+        return code, sheet.target(code, form, first, second, unit, range_sds)
+    except errors.EdgeError as error:
+        raise click.BadParameter(f"{text!r}: {error.message}; {error.action}") from error
 
 
 @qc.command()

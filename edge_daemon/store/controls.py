@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _LAST: Final = chr(0x10FFFF)
+_LOOKED_AT: Final = 1000
 _BLANKS: Final = ("blank*", "background*")
 """Sample ids of blank runs, where nobody marked them."""
 
@@ -59,6 +60,16 @@ def _targets(text: str) -> dict[str, Any]:
     except ValueError:  # damaged on the disk
         return {}
     return found
+
+
+def instruments(db: sqlite3.Connection) -> list[str]:
+    """List the instruments that the newest captures came from, by name."""
+    query = f"""
+        SELECT DISTINCT instrument FROM (
+            SELECT instrument FROM captures ORDER BY id DESC LIMIT {_LOOKED_AT})
+        ORDER BY instrument
+    """  # noqa: S608
+    return [row["instrument"] for row in rows(db, query)]
 
 
 def marks(

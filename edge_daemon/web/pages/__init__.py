@@ -16,6 +16,7 @@ def routes() -> list[BaseRoute]:
         guide,
         listing,
         live,
+        lots,
         pdf,
         pictures,
         quality,
@@ -27,7 +28,7 @@ def routes() -> list[BaseRoute]:
     )
 
     pages = (
-        listing, result, pictures, amending, why, pdf, live, quality, guide, set_aside, device,
-        settings, signing,
+        listing, result, pictures, amending, why, pdf, live, quality, lots, guide, set_aside,
+        device, settings, signing,
     )  # fmt: skip
     return [route for page in pages for route in page.ROUTES]

@@ -1,4 +1,4 @@
-"""``/results/N/correct`` and ``/results/N/note``: what people say after a run; nothing is lost."""
+"""``/results/N/correct``, ``note`` and ``mark``: what people say after a run; nothing is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from starlette.routing import Route
 from edge_daemon import wording
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CELL_CLASSES, SPECIES
-from edge_daemon.web import render
+from edge_daemon.store import controls
+from edge_daemon.web import apart, render
 from edge_daemon.web.guard import posted
 from edge_daemon.web.pages.result import newest_of, stored_run
 
@@ -55,11 +56,11 @@ async def correct(request: Request) -> Response:
             site.store.correct,
             run["id"],
             changes,
-            by=_by(request, fields),
+            by=by(request, fields),
             reason=fields.get("reason", ""),
         )
     except EdgeError as error:
-        return await run_in_threadpool(_form, request, run, fields, _words(error))
+        return await run_in_threadpool(_form, request, run, fields, words(error))
     site.wake()
     return RedirectResponse(f"/results/{done.run_id}#said", status_code=303)
 
@@ -76,14 +77,39 @@ async def note(request: Request) -> Response:
             site.store.note,
             run["id"],
             fields.get("text", ""),
-            by=_by(request, fields),
+            by=by(request, fields),
             kind="smear" if smear else "note",
             concerns=fields.get("concerns") or None,
             verdict=verdict,  # type: ignore[arg-type] # the store says which there are
         )
     except EdgeError as error:
-        return await run_in_threadpool(_form, request, run, fields, _words(error))
+        return await run_in_threadpool(_form, request, run, fields, words(error))
     return RedirectResponse(f"/results/{run['id']}#said", status_code=303)
+
+
+async def mark(request: Request) -> Response:
+    """Say what a run is: a control, a blank, part of a check, or a patient's after all."""
+    fields = await posted(request)
+    site: Site = request.state.site
+    run = await run_in_threadpool(_run, site, request.path_params["run_id"])
+    try:
+        await run_in_threadpool(_mark, site, run["id"], fields, by(request, fields))
+    except EdgeError as error:
+        return await run_in_threadpool(_form, request, run, fields, words(error))
+    return RedirectResponse(f"/results/{run['id']}", status_code=303)
+
+
+def _mark(site: Site, run_id: int, fields: Mapping[str, str], who: str) -> None:
+    kind = fields.get("kind", "")
+    lot = level = None
+    if kind == "control":
+        with site.reading() as db:
+            chosen = fields.get("lot", "")
+            known = [one for one in controls.lots(db) if str(one["id"]) == chosen]
+        if not known:
+            raise EdgeError("no lot was chosen", action="choose the lot and level of the control")
+        lot, level = known[0]["lot"], known[0]["level"]
+    site.store.mark(run_id, kind, by=who, lot=lot, level=level)  # type: ignore[arg-type] # the store says which there are
 
 
 def newest(request: Request) -> Response:
@@ -103,13 +129,14 @@ def _as_typed(stored: str | None) -> str:
     return (stored or "").replace("\r", "").replace("\n", "").strip()
 
 
-def _by(request: Request, fields: Mapping[str, str]) -> str:
+def by(request: Request, fields: Mapping[str, str]) -> str:
     """Who says it: the name given at sign-in, on a box without passwords that in the form."""
     name: str = request.state.visitor.name or fields.get("by", "")
     return name[:LONGEST]
 
 
-def _words(error: EdgeError) -> str:
+def words(error: EdgeError) -> str:
+    """Say what is wrong and what to do, as sentences."""
     return f"{render.sentence(error.message)} {render.sentence(error.action)}".strip()
 
 
@@ -119,8 +146,12 @@ def _form(
     concerns = [(key, wording.CLASS_NAMES[key]) for key in CELL_CLASSES]
     concerns += [(m["code"], m["code"]) for m in run["measurements"]]
     concerns += [(f["code"], f"flag {f['code']}") for f in run["flags"]]
+    with request.state.site.reading() as db:
+        what, lots = apart.of_run(db, run), controls.lots(db)
     said = {
         "run": run,
+        "apart": what,
+        "lots": lots,
         "given": given,
         "problem": problem,
         "fields": FIELDS,
@@ -136,6 +167,7 @@ ROUTES: Final = [
     Route("/results/{run_id:int}/amend", form),
     Route("/results/{run_id:int}/correct", correct, methods=["POST"]),
     Route("/results/{run_id:int}/note", note, methods=["POST"]),
+    Route("/results/{run_id:int}/mark", mark, methods=["POST"]),
     Route("/results/{run_id:int}/newest.json", newest),
 ]
 """Of this page."""

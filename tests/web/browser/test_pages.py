@@ -14,6 +14,7 @@ PAGES = (
     "/quality",
     "/quality/agreement",
     "/quality?runs=1+2",
+    "/quality/lots",
     "/guide",
     "/guide/flags",
     "/guide/connecting",
@@ -91,7 +92,7 @@ def test_a_person_corrects_and_notes(visit, clinic):
     run = clinic.box.add(patient_name="Mitzi", patient_id="P-77", species="cat")
     watched = visit()
     page = watched.go(f"/results/{run}")
-    page.get_by_role("link", name="Correct, or add a note").click()
+    page.get_by_role("link", name="Correct, add a note").click()
     page.get_by_label("Patient's name").fill("Moritz")
     page.get_by_label("Why").fill("wrong tube label")
     page.get_by_label("Your name or initials").first.fill("Ada")
@@ -101,14 +102,50 @@ def test_a_person_corrects_and_notes(visit, clinic):
     assert "Mitzi to Moritz: wrong tube label" in page.locator("#said").inner_text()
     assert violations(page) == []
     watched.keep("result-corrected")
-    page.get_by_role("link", name="Correct, or add a note").click()
+    page.get_by_role("link", name="Correct, add a note").click()
     page.get_by_label("a smear that confirms").check()
     page.get_by_label("About").select_option("platelet")
     page.get_by_label("Text").fill("clumps at the feathered edge")
-    page.get_by_label("Your name or initials").last.fill("Ada")
+    page.locator("#note-by").fill("Ada")
     page.get_by_role("button", name="Add").click()
     page.wait_for_url("**#said")
     assert "Smear confirms platelets: clumps" in page.locator("#said").inner_text()
+
+
+def test_a_person_adds_a_lot_and_marks_a_result(visit, clinic):
+    run = clinic.box.add(sample_id="vial 3")
+    watched = visit()
+    page = watched.go("/quality")
+    page.get_by_role("link", name="Lots and targets").click()
+    page.get_by_label("Lot number").fill("4711")
+    page.get_by_label("Level", exact=True).fill("normal")
+    page.get_by_label("Name of the material").fill("Vet control")
+    page.get_by_label("RBC, mean or lower end").fill("seven")
+    page.get_by_label("RBC, SD or upper end").fill("0.1")
+    page.get_by_label("Your name or initials").fill("Ada")
+    page.get_by_role("button", name="Add").click()
+    page.get_by_role("alert").wait_for()
+    assert "RBC: 'seven' is no number." in page.get_by_role("alert").inner_text()
+    assert violations(page) == []
+    watched.keep("lots-wrong")
+    assert [told for told in watched.complaints if "status of 400" not in told] == []
+    watched.complaints.clear()  # Chromium tells of the refusal that was asked for
+    page.get_by_label("RBC, mean or lower end").fill("7")
+    page.get_by_role("button", name="Add").click()
+    page.wait_for_url("**added=*")
+    assert "Lot 4711, normal was added." in page.get_by_role("status").inner_text()
+    page = watched.go(f"/results/{run}")
+    page.get_by_role("link", name="mark as control").click()
+    page.get_by_label("control material", exact=True).check()
+    page.get_by_label("Lot and level").select_option("4711, normal")
+    page.get_by_label("Your name or initials").last.fill("Ada")
+    page.get_by_role("button", name="Mark").click()
+    page.wait_for_url(f"**/results/{run}")
+    watched.drawn()
+    assert "Control lot 4711, normal" in page.locator(".patient").inner_text().replace("\n", " ")
+    assert "+1.2 SD" in page.locator("table.values").inner_text()
+    assert violations(page) == []
+    watched.keep("result-control")
 
 
 def test_names_of_any_script_and_markup_are_text(visit, clinic, hard_names):
