@@ -37,6 +37,11 @@ ACTIONS: Final = {
     "signed_out": "signed out",
     "exported": "exported",
     "corrected": "corrected a result",
+    "feed_added": "set up the feed",
+    "feed_removed": "ended the feed",
+    "feed_skipped": "passed over a message of the feed",
+    "consent_given": "let captures train models, of",
+    "consent_withdrawn": "let captures train no models any more, of",
 }
 """The closed list of deeds, as words between who and what."""
 

@@ -29,17 +29,17 @@ _RECEIVE: Final = """
 WITH given AS (
     SELECT * FROM unnest(
         %(seq)b::bigint[], %(digest)b::text[], %(type)b::text[], %(schema)b::bigint[],
-        %(created_at)b::text[], %(clock_state)b::text[], %(body)b::text[]
-    ) AS rows (seq, digest, type, schema, created_at, clock_state, body)
+        %(created_at)b::text[], %(clock_state)b::text[], %(body)b::text[], %(capture)b::text[]
+    ) AS rows (seq, digest, type, schema, created_at, clock_state, body, capture)
 ), new AS (
     INSERT INTO receipts (device_id, epoch, seq, clinic_id, digest)
     SELECT %(device)s, %(epoch)s, seq, %(clinic)s, digest FROM given ORDER BY seq
     ON CONFLICT DO NOTHING RETURNING seq
 ), kept AS (
     INSERT INTO documents (clinic_id, device_id, epoch, seq, digest, type, schema, created_at,
-        clock_state, received_at, body)
+        clock_state, received_at, body, capture)
     SELECT %(clinic)s, %(device)s, %(epoch)s, seq, digest, type, schema, created_at, clock_state,
-        %(received)s, body
+        %(received)s, body, capture
     FROM given JOIN new USING (seq) ORDER BY seq
 )
 SELECT coalesce((SELECT array_agg(seq) FROM new), '{}'), coalesce(greatest(
@@ -48,6 +48,7 @@ SELECT coalesce((SELECT array_agg(seq) FROM new), '{}'), coalesce(greatest(
 """
 """Takes columns as arrays, in binary: documents are full of what text would have to escape."""
 
+_SHA256_LENGTH: Final = 64
 _TEXTS: Final = ("digest", "type", "created_at", "clock_state")
 
 
@@ -92,6 +93,12 @@ def _look_at(item: Item) -> tuple[str, str | None]:
     return ("digest", None) if text is None else ("", text)
 
 
+def _capture(item: Item) -> str:
+    """Say which capture an item is about; empty where it does not say."""
+    named = item.body.get("capture")
+    return named if isinstance(named, str) and len(named) <= _SHA256_LENGTH else ""
+
+
 def _answer(item: Item, new: set[int], known: dict[int, str]) -> Answer:
     if item.seq in new:
         return Answer(item.seq, "stored")
@@ -112,6 +119,7 @@ def _keep_at_once(
         "seq": [Int8(item.seq) for item, _ in sound],
         "schema": [Int8(item.schema) for item, _ in sound],
         "body": [text for _, text in sound],
+        "capture": [_capture(item) for item, _ in sound],
         "device": common["device_id"],
         "clinic": common["clinic_id"],
         "epoch": common["epoch"],
@@ -142,6 +150,7 @@ def _keep(
             "clock_state": item.clock_state,
             "received_at": received,
             "body": text,
+            "capture": _capture(item),
         }
         for item, text in sound
         if item.seq in new

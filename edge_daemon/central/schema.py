@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -118,9 +119,12 @@ documents = Table(
     Column("clock_state", Text, nullable=False),
     _moment("received_at"),
     Column("body", Text, nullable=False),
+    Column("capture", Text),
 )
-"""What was sent; `created_at` is the box's wall time and no ordering key."""
+"""What was sent; `created_at` is the box's wall time and no ordering key, `capture` the SHA-256 of
+the capture that the body is about."""
 Index("documents_of_a_clinic", documents.c.clinic_id, documents.c.id)
+Index("documents_of_a_capture", documents.c.device_id, documents.c.capture)
 Index("documents_of_a_box", documents.c.device_id, documents.c.epoch, documents.c.seq)
 
 raw_objects = Table(
@@ -217,6 +221,45 @@ audit = Table(
     Index("audit_of_a_clinic", "clinic_id", "id"),
 )
 """Who did what; a row without clinic and chain is the operator's alone."""
+
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("form", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("ca", Text),
+    Column("clinic_id", Integer, ForeignKey("clinics.id")),
+    Column("chain_id", Integer, ForeignKey("chains.id")),
+    Column("kind", Text, nullable=False),
+    Column("cursor", BigInteger, nullable=False),
+    Column("pending", BigInteger),
+    Column("sent", BigInteger, nullable=False),
+    _moment("sent_at", needed=False),
+    Column("attempts", Integer, nullable=False),
+    _moment("retry_at", needed=False),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("stuck_at", BigInteger),
+    _moment("created_at"),
+    _moment("ended_at", needed=False),
+    CheckConstraint("kind IN ('clinical', 'simulated')", name="feeds_kind"),
+)
+"""Where results are sent on to; everything up to document `cursor` is delivered."""
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("clinic_id", Integer, ForeignKey("clinics.id"), nullable=False),
+    Column("given", Boolean, nullable=False),
+    Column("said_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("at"),
+    Index("consents_of_a_clinic", "clinic_id", "id"),
+)
+"""Whether a clinic lets its captures train models: the newest row counts, and none means no."""
 
 ISOLATED: Final = (devices, receipts, documents, raw_objects, health, health_history)
 """Tables whose rows belong to one clinic."""

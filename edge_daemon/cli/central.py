@@ -8,6 +8,7 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import output
+from edge_daemon.cli.central_feeds import export, feed
 from edge_daemon.cli.central_people import add_people
 from edge_daemon.cli.central_places import needs_extra, open_store, places
 from edge_daemon.cli.options import json_option
@@ -134,3 +135,5 @@ def revoke(device: str, folder: Path, database: str | None) -> None:
 
 
 add_people(central)
+central.add_command(export)
+central.add_command(feed)

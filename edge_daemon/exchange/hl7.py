@@ -28,7 +28,7 @@ _CONTROL_ID: Final = 20
 """Longest MSH-10 that version 2.5.1 allows."""
 
 
-def as_hl7(run: Mapping[str, Any], origin: Origin) -> bytes:
+def as_hl7(run: Mapping[str, Any], origin: Origin, *, answered: bool = False) -> bytes:
     r"""Write one run.
 
     Absolute counts are there only where they were reported; a failed run has no values. Simulated
@@ -42,6 +42,9 @@ def as_hl7(run: Mapping[str, Any], origin: Origin) -> bytes:
         (`coding`), and the name of the ``clinic``.
     origin
         Which box speaks.
+    answered
+        Whether the receiver is to acknowledge it (MSH-15 and MSH-16 empty: original mode);
+        a file is not answered.
 
     Returns
     -------
@@ -49,7 +52,7 @@ def as_hl7(run: Mapping[str, Any], origin: Origin) -> bytes:
         UTF-8; segments end with a carriage return. Framing (MLLP) is the transport's.
     """
     segments = [
-        _header(run, origin),
+        _header(run, origin, answered=answered),
         _segment("SFT", "edge_daemon", origin.version, "edge_daemon", origin.version),
         _patient(run),
         _request(run, origin),
@@ -65,7 +68,7 @@ def as_hl7(run: Mapping[str, Any], origin: Origin) -> bytes:
     return "".join(f"{segment}\r" for segment in segments).encode("utf-8")
 
 
-def _header(run: Mapping[str, Any], origin: Origin) -> str:
+def _header(run: Mapping[str, Any], origin: Origin, *, answered: bool) -> str:
     fields = [""] * 17
     fields[0] = "^~\\&"
     fields[1] = _parts(_SENDER, origin.epoch, "UUID")
@@ -75,7 +78,7 @@ def _header(run: Mapping[str, Any], origin: Origin) -> str:
     fields[8] = run["digest"][:_CONTROL_ID]
     fields[9] = "T" if run["simulated"] else "P"
     fields[10] = "2.5.1"
-    fields[13] = fields[14] = "NE"
+    fields[13] = fields[14] = "" if answered else "NE"
     fields[16] = "UNICODE UTF-8"
     return _segment("MSH", *fields)
 
