@@ -40,6 +40,11 @@ def before_migrations(engine):
     kind = engine.dialect.name
     statements = (HERE / f"before_migrations.{kind}.sql").read_text().split(";")
     with engine.begin() as db:
+        if kind == "postgresql":  # of the whole server, so another test may have made it
+            db.exec_driver_sql(
+                "DO $$ BEGIN CREATE ROLE edge_app NOLOGIN;"
+                " EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+            )
         for statement in filter(str.strip, statements):
             db.exec_driver_sql(statement)
         now = "2026-11-01 10:00:00"
