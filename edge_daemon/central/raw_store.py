@@ -27,7 +27,7 @@ class RawStore(Protocol):
         ...
 
     def get(self, sha256: str) -> bytes:
-        """Return a capture's bytes."""
+        """Return a capture's bytes; `FileNotFoundError` where there are none."""
         ...
 
 
@@ -83,7 +83,14 @@ class S3Store:
 
     def get(self, sha256: str) -> bytes:
         """Return a capture's bytes."""
-        answer = self._client.get_object(self._bucket, f"{sha256}.raw")
+        from minio.error import S3Error  # noqa: PLC0415 - only where it is used
+
+        try:
+            answer = self._client.get_object(self._bucket, f"{sha256}.raw")
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                raise FileNotFoundError(f"{sha256}.raw") from error
+            raise
         try:
             return answer.read()
         finally:

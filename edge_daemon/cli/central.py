@@ -11,6 +11,7 @@ from edge_daemon.cli import output
 from edge_daemon.cli.central_feeds import export, feed
 from edge_daemon.cli.central_people import add_people
 from edge_daemon.cli.central_places import needs_extra, open_store, places
+from edge_daemon.cli.central_training import consent, training_set
 from edge_daemon.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -137,3 +138,5 @@ def revoke(device: str, folder: Path, database: str | None) -> None:
 add_people(central)
 central.add_command(export)
 central.add_command(feed)
+central.add_command(consent)
+central.add_command(training_set)

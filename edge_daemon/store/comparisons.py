@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.merging import merge
 from edge_daemon.store.controls import no_patients
-from edge_daemon.store.merging import merge
 from edge_daemon.store.reader import rows
 from edge_daemon.store.reports import match_runs
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.canonical import canonical, digest
 from edge_daemon.joining import Match, Subject, match, match_all, subject
+from edge_daemon.merging import compare, merge, remark, suspicion
 from edge_daemon.store.documents import report_document
-from edge_daemon.store.merging import compare, merge, remark, suspicion
 from edge_daemon.store.reader import json_list, rows
 
 if TYPE_CHECKING:

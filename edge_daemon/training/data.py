@@ -279,9 +279,9 @@ class _Loader:
         except Quarantine as error:
             self.dropped.append(f"{file.name}: {error.message}")
             return
-        contradiction = _contradiction(batch, row)
-        if contradiction:
-            self.dropped.append(f"{file.name}: {contradiction}")
+        against = contradiction(batch, row)
+        if against:
+            self.dropped.append(f"{file.name}: {against}")
             return
         self.channels = channels
         self.runs.append(Run(row, batch.signals, peak))
@@ -307,7 +307,7 @@ class _Loader:
             )
 
 
-def _contradiction(batch: CellBatch, row: Reference) -> str | None:
+def contradiction(batch: CellBatch, row: Reference) -> str | None:
     """Say how a capture and its reported values cannot both be right, or None."""
     if batch.sample.species and row.species and batch.sample.species != row.species:
         return f"species {batch.sample.species} in the capture, {row.species} in the references"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_daemon.store.merging import compare, merge
+from edge_daemon.merging import compare, merge
 
 
 def line(code, value, text=None, **changes):
