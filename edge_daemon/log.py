@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Level = Literal["debug", "info", "warning", "error"]
 Stage = Literal[
-    "service", "source", "decode", "classify", "worker", "store", "health", "web", "sync"
+    "service", "source", "decode", "classify", "worker", "store", "health", "web", "sync", "central"
 ]
 
 _LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -82,6 +82,7 @@ class Event(enum.StrEnum):
     SYNC_WORKING = "sync_working"
     SYNC_FAILED = "sync_failed"
     SYNC_ENDED = "sync_ended"
+    CENTRAL_REFUSED = "central_refused"
     CONDITION_BEGAN = "condition_began"
     CONDITION_ENDED = "condition_ended"
     WEB_SERVING = "web_serving"
@@ -136,6 +137,7 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.SYNC_WORKING: _spec("sync", "info", "server"),
     Event.SYNC_FAILED: _spec("sync", "warning", "error_type"),
     Event.SYNC_ENDED: _spec("sync", "warning", "error_type"),
+    Event.CENTRAL_REFUSED: _spec("central", "warning", "error_type", "device", "peer"),
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
     Event.CONDITION_BEGAN: _spec("health", "warning", "condition", "state"),
     Event.CONDITION_ENDED: _spec("health", "info", "condition", "state"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from edge_daemon.central.alarms import Alarms
     from edge_daemon.central.authority import Authority, Issued
     from edge_daemon.central.raw_store import Arrivals
     from edge_daemon.central.store import CentralStore, Device
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 CERTIFICATE: Final = "peer_certificate_sha256"
 """Key of the connection's state under which the server keeps what TLS has verified."""
+
+_DEVICE: Final = "device"
+"""Key of a request's state under which its box stands once it is known."""
 
 _MAX_REQUEST: Final = 64 << 10
 _PART: Final = 256 << 10
@@ -92,6 +96,7 @@ class Centre:
     arrivals: Arrivals
     calls: Limiter
     claims: Limiter
+    alarms: Alarms
 
 
 def make_app(centre: Centre) -> Starlette:
@@ -102,7 +107,7 @@ def make_app(centre: Centre) -> Starlette:
         yield
         await run_in_threadpool(centre.store.close)
 
-    return Starlette(
+    app = Starlette(
         lifespan=lifespan,
         routes=[
             Route(path, _guarded(partial(handler, centre), centre), methods=[method])
@@ -116,6 +121,8 @@ def make_app(centre: Centre) -> Starlette:
             )
         ],
     )
+    app.state.alarms = centre.alarms
+    return app
 
 
 def _guarded(handler: Handler, centre: Centre) -> Handler:
@@ -123,12 +130,13 @@ def _guarded(handler: Handler, centre: Centre) -> Handler:
 
     @wraps(handler)
     async def guarded(request: Request) -> Response:
-        caller = getattr(request.state, CERTIFICATE, "") or str(request.client)
+        caller = _shown(request) or _host(request)
         if wait_s := centre.calls.wait_s(caller, time.monotonic()):
             return _refuse(429, "rate", "too many calls", {"Retry-After": str(int(wait_s) + 1)})
         try:
             return await handler(request)
         except (ProtocolError, RefusedError) as error:
+            await _alarm(centre, request, error)
             return _refuse(error.status, error.code, error.message)
         except BadRequestError as error:
             return _refuse(422, "request", error.message)
@@ -139,9 +147,20 @@ def _guarded(handler: Handler, centre: Centre) -> Handler:
     return guarded
 
 
+async def _alarm(centre: Centre, request: Request, error: ProtocolError | RefusedError) -> None:
+    device: Device | None = getattr(request.state, _DEVICE, None)
+    reason = "request"
+    if isinstance(error, RefusedError):
+        device = error.device
+        reason = error.code if error.code != "certificate" or _shown(request) else "nobody"
+    told = partial(
+        centre.alarms.refused, reason, peer=_host(request), device=device, detail=error.code
+    )
+    await run_in_threadpool(told)
+
+
 async def _enrol(centre: Centre, request: Request) -> Response:
-    host = request.client.host if request.client else ""
-    if wait_s := centre.claims.wait_s(host, time.monotonic()):
+    if wait_s := centre.claims.wait_s(_host(request), time.monotonic()):
         return _refuse(429, "rate", "too many tries", {"Retry-After": str(int(wait_s) + 1)})
     told = await _json(request, {"code": str, "request": str})
     key_sha256 = key_digest(told["request"])
@@ -165,6 +184,8 @@ async def _ingest(centre: Centre, request: Request) -> Response:
     payload = await _body(request, protocol.MAX_BYTES)
     batch = protocol.unpack(request.headers, payload)
     answers, highest = await run_in_threadpool(centre.store.ingest, device, batch)
+    for code in sorted({answer.code for answer in answers if answer.status == "rejected"}):
+        await run_in_threadpool(partial(centre.alarms.refused, code, device=device))
     now = format_wall(datetime.now(UTC))
     reply = protocol.write_reply(batch.epoch, answers, acked_through=highest, server_time=now)
     return Response(reply, media_type=protocol.JSON)
@@ -210,11 +231,22 @@ async def _health(centre: Centre, request: Request) -> Response:
 
 
 async def _caller(centre: Centre, request: Request) -> Device:
-    shown = getattr(request.state, CERTIFICATE, "")
+    shown = _shown(request)
     if not shown:
         raise RefusedError(401, "certificate", "a certificate of this fleet is needed")
     clock = request.headers.get("edge-clock", "")[:20] or None
-    return await run_in_threadpool(centre.store.device, shown, clock)
+    device = await run_in_threadpool(centre.store.device, shown, clock)
+    setattr(request.state, _DEVICE, device)
+    return device
+
+
+def _host(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _shown(request: Request) -> str:
+    """SHA-256 of the certificate that TLS has verified; empty without one."""
+    return str(getattr(request.state, CERTIFICATE, ""))
 
 
 async def _body(request: Request, limit: int) -> bytes:

@@ -27,6 +27,7 @@ ACTIONS: Final = {
     "claim_made": "let a box in",
     "box_enrolled": "was enrolled",
     "box_revoked": "revoked the box",
+    "box_refused": "was refused for",
     "user_added": "added the user",
     "user_removed": "removed the user",
     "password_set": "set a password",

