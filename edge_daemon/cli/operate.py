@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -200,8 +201,45 @@ def config() -> None:
 @config.command("init")
 @click.argument("file", type=_config_file, required=False)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def config_init(file: Path | None, force: bool) -> None:
-    """Write a commented configuration to FILE, or to stdout."""
+@click.option("--yes", is_flag=True, help="Ask nothing: take what is suggested.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder the analyzer exports into.")
+@click.option("--port", type=click.Path(path_type=Path), help="Serial port of the analyzer.")
+@click.option("--listen", metavar="HOST:PORT", help="Address that the analyzer connects to.")
+@click.option("--connect", metavar="HOST:PORT", help="Address of the analyzer to connect to.")
+@click.option("--allow", multiple=True, metavar="ADDRESS", help="Who may connect; may be repeated.")
+@click.option("--profile", metavar="ID", help="Profile of an analyzer on a line.")
+@click.option("--name", help="Name of the analyzer.")
+@click.option(
+    "--page",
+    type=click.Choice(["box", "clinic", "none"]),
+    help="Who may open the technician's page: this box, computers in the clinic, nobody.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="With --yes: wait so long for a first file or byte.",
+)
+def config_init(file: Path | None, force: bool, **said: Any) -> int | None:
+    """Find the analyzer, write a commented configuration, start the service.
+
+    On a terminal it asks; in a script give --yes and a place. It tries the files that are there
+    and says how many of them can be read. Without a terminal and without a place it writes the
+    commented defaults to FILE, or to stdout. FILE is the service's configuration unless given.
+    Exit code 3 when something is left to do.
+    """
+    from edge_daemon.cli.wizard import Answers, converse
+
+    answers = Answers(**said)
+    if answers.yes or answers.given or (sys.stdin.isatty() and sys.stdout.isatty()):
+        return converse(file or options.config_path(), answers, force=force)
+    _write_defaults(file, force=force)
+    return None
+
+
+def _write_defaults(file: Path | None, *, force: bool) -> None:
     from edge_daemon.config import default_config_text
 
     text = default_config_text()

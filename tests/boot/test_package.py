@@ -9,6 +9,8 @@ import json
 
 import pytest
 
+from edge_daemon.simulator.cohort import sample
+
 from .conftest import CONFIG, DATA, UNIT, take, wait
 
 pytestmark = pytest.mark.campaign
@@ -48,9 +50,17 @@ def test_it_is_installed_without_a_network_and_waits_to_be_configured(bare):
     assert (bare.show("ActiveState"), bare.show("Result")) == ("inactive", "success")
     assert bare.run("stat", "-c", "%U %a", DATA) == "edge-daemon 750"
     assert bare.run("edge-daemon", "--version").startswith("edge-daemon 0.")
-    bare.configure()
-    bare.run("systemctl", "start", UNIT)
-    wait(bare.active)
+    bare.drop("0.fcs", sample(0, events=2000, seed=0, firmware="1.0").data)
+    words = ("config", "init", "--folder", "/srv/analyzer", "--yes", "--name", "analyzer-1")
+    code, said, err = bare.call("edge-daemon", *words)
+    print(said)  # noqa: T201 - what an installer reads
+    assert code == 0, err
+    assert "1 file seen, 1 decoded, 1 classified" in said
+    assert "The technician's page: http://127.0.0.1:8470/" in said
+    assert bare.active()
+    wait(lambda: bare.results() == 1)
+    page = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8470/').status)"
+    assert bare.run("/opt/edge-daemon/bin/python", "-c", page) == "200"
     print(f"result after {take(bare, 1):.1f} s")  # noqa: T201 - a figure of the campaign
     taken = bare.run("du", "-sm", ENVIRONMENTS, "/usr/lib/edge-daemon").split()
     print(f"installed: environment {taken[0]} MB, wheels {taken[2]} MB")  # noqa: T201 - a figure of the campaign
