@@ -182,7 +182,8 @@ def put_files(tree: Path) -> None:
         target = tree / folder / Path(name).name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(HERE.parent / name, target)
-    shutil.copyfile(HERE / "make-environment", tree / "usr/lib/edge-daemon/make-environment")
+    for name in ("make-environment", "unpack.py"):
+        shutil.copyfile(HERE / name, tree / "usr/lib/edge-daemon" / name)
     (tree / "usr/lib/edge-daemon/make-environment").chmod(0o755)
     (tree / "usr/bin").mkdir()
     (tree / "usr/bin/edge-daemon").symlink_to("/opt/edge-daemon/bin/edge-daemon")

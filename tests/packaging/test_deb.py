@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -211,16 +212,31 @@ def test_its_native_code_is_of_its_own_processor(package):
     assert found > 20
 
 
-def test_what_it_brings_runs_on_this_machine(own):
+def test_what_it_brings_makes_an_environment_that_runs(own, tmp_path):
     if (own.arch, own.python) != (HERE, RUNNING):
         pytest.skip(f"the package has nothing for Python {RUNNING}")
-    site = own.site()
+    made = tmp_path / "made"
+    venv.create(made, with_pip=False, symlinks=True)
+    python, wanted = made / "bin/python", own.shelf / f"requirements-{RUNNING}.txt"
+    unpack = [python, "-I", own.shelf / "unpack.py", own.shelf / "wheels"]
+    subprocess.run([*unpack, wanted, made], check=True)
     said = subprocess.run(
-        [sys.executable, "-S", "-I", "-c", IMPORT, str(site)],
-        capture_output=True, text=True, check=True, cwd=site,
-    ).stdout.split()  # fmt: skip
-    assert [place for place in said if not Path(place).is_relative_to(site)] == []
+        [python, "-I", "-c", IMPORT], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert [place for place in said if not Path(place).is_relative_to(made)] == []
     assert len(said) == 3
+    command = subprocess.run(
+        [made / "bin/edge-daemon", "--version"], capture_output=True, text=True, check=True,
+        env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert command.stdout.startswith("edge-daemon 0.")
+    # A wheel that was exchanged is no wheel of ours.
+    (own_wheel,) = own.shelf.glob("wheels/edge_daemon-*.whl")
+    own_wheel.write_bytes(own_wheel.read_bytes() + b"x")
+    refused = subprocess.run([*unpack, wanted, made], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "edge-daemon==" in refused.stderr
+    own_wheel.write_bytes(own_wheel.read_bytes()[:-1])
 
 
 def test_what_it_brings_runs_on_a_raspberry_pi(arm64, emulated):
