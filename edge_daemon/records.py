@@ -174,7 +174,8 @@ class CellBatch:
     Attributes
     ----------
     signals
-        float32 ``(events, channels)``, after gain, offset and linearisation.
+        float32 ``(events, channels)``, after gain, offset and linearisation; decoding lays it out
+        channel by channel (Fortran order).
     channels
         Canonical names (``LA.H`` …), one per column.
     saturated
@@ -216,13 +217,18 @@ class CellCalls:
     Attributes
     ----------
     posterior
-        float32 ``(events, 5)`` in the order of `CELL_CLASSES`; rows sum to 1.
+        float32 ``(events, 5)`` in the order of `CELL_CLASSES`; rows sum to 1. The classifier
+        lays it out class by class (Fortran order).
     codes
         uint8 ``(events,)``: index of the called class.
+    peak
+        float32 ``(channels,)`` in the order of the bundle that called them: the run's red-cell
+        peak; None where no bundle did.
     """
 
     posterior: NDArray[np.float32]
     codes: NDArray[np.uint8]
+    peak: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
