@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from edge_daemon.classify.columns import quantiles
 from edge_daemon.classify.intervals import Z95
 from edge_daemon.classify.optics import EXT, HA, LA, invert
 
@@ -93,7 +94,7 @@ class Check:
     def of(cls, measured: Singles, log_expected: Real, variance: float) -> Check:
         """Compare heights with their expectation, which has this relative variance."""
         ratio = np.log(np.maximum(measured, np.float32(_TINY))) - log_expected
-        low, median, high = np.quantile(ratio, _SD_QUANTILES).tolist()
+        low, median, high = quantiles(ratio, _SD_QUANTILES)
         sampling = _MEDIAN_VARIANCE * (0.5 * (high - low)) ** 2 / len(ratio)
         return cls(median, math.sqrt(variance + sampling))
 
@@ -192,7 +193,7 @@ def _see_red(
 
 def _red_statistics(volume: Singles, hc: Singles) -> tuple[Floats, Floats]:
     """MCV, CV of volume, MCH and MCHC, and their relative variances for so many cells."""
-    low, median, high = np.quantile(volume, _SD_QUANTILES)
+    low, median, high = quantiles(volume, _SD_QUANTILES)
     reach = (high / low) ** (0.5 * MAIN_POPULATION)
     main = (volume >= median / reach) & (volume <= median * reach)
     v = volume[main].astype(np.float64)
@@ -274,11 +275,11 @@ def _mean(volume: Singles) -> tuple[float, float]:
 
 def _width(volume: Singles, broadening: float) -> tuple[float, float]:
     """Width of a log-normal distribution at 20 % of its peak, and its relative variance."""
-    low, median, high = np.quantile(volume, _SD_QUANTILES)
+    low, median, high = quantiles(volume, _SD_QUANTILES)
     observed = 0.5 * math.log(high / low)
     sigma = max(math.sqrt(max(observed**2 - broadening**2, 0.0)), _NO_WIDTH)
     half = _AT_20_PERCENT * sigma
-    width = 2.0 * float(median) * math.exp(-(sigma**2)) * math.sinh(half)
+    width = 2.0 * median * math.exp(-(sigma**2)) * math.sinh(half)
     # Of quantiles: of log-sigma 0.93/n before the broadening is taken off, of the median π/2 σ²/n.
     slope = -2.0 * sigma**2 + half / math.tanh(half)
     variance = 0.93 * slope**2 * (observed / sigma) ** 4 + _MEDIAN_VARIANCE * observed**2

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from edge_daemon.classify.columns import put_rows, rows_of
 from edge_daemon.classify.strata import LARGE, Strata, expected_doublets
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def reestimate_strata(
     posterior = rule_out(posterior, strata.possible(signals, peak))
     stratum = strata.split(signals, peak)
     number = expected_doublets(strata.red_events(signals, peak), *coincidence)
-    result = np.empty_like(posterior)
+    result = np.empty(posterior.shape[::-1], dtype=np.float32).T
     shift = np.ones(training_priors.shape)
     for index, priors in enumerate(training_priors):
         rows = np.flatnonzero(stratum == index)
@@ -118,7 +119,8 @@ def reestimate_strata(
         known = None
         if index == LARGE and number is not None:
             known = Expected.doublets(number, len(rows))
-        result[rows], found = reestimate(posterior[rows], priors, known)
+        adapted, found = reestimate(rows_of(posterior, rows), priors, known)
+        put_rows(result, rows, adapted)
         shift[index] = found / priors
     return result, shift
 
@@ -138,9 +140,10 @@ def rule_out(posterior: NDArray[np.float32], possible: NDArray[np.bool_]) -> NDA
     NDArray
         float32 ``(events, classes)``, rows sum to 1.
     """
-    kept = np.where(possible, posterior + np.float32(RULED_FLOOR), np.float32(0))
-    result: NDArray[np.float32] = kept / kept.sum(axis=1, keepdims=True)
-    return result
+    kept: NDArray[np.float32] = posterior + np.float32(RULED_FLOOR)
+    kept *= possible
+    kept /= kept.sum(axis=1, keepdims=True)
+    return kept
 
 
 def reestimate(
@@ -171,29 +174,30 @@ def reestimate(
     """
     if weight is None:
         weight = np.ones(len(posterior), dtype=np.float32)
-    events = float(weight.sum(dtype=np.float64))
+    heavy = weight.astype(np.float64)
+    events = float(heavy.sum())
     if events <= 0:
         return posterior, training_priors
     open_rows = np.flatnonzero(posterior.max(axis=1) < SETTLED)
-    # One contiguous row a class: the inner loop then runs over events, not over three classes.
-    uncertain = np.ascontiguousarray(posterior[open_rows].T)
-    heavy = weight[open_rows].astype(np.float64)
-    total = np.einsum("i,ij->j", weight, posterior, dtype=np.float64)
-    settled = total - uncertain @ heavy
+    uncertain = posterior.T.take(open_rows, axis=1)
+    total = posterior.T.astype(np.float64) @ heavy
+    settled = total - uncertain.astype(np.float64) @ heavy.take(open_rows)
+    light = weight.take(open_rows)
     counted = total / events
     priors = _bounded(known.pull(counted, events) if known else counted, training_priors)
-    adapted = uncertain
     for _ in range(_ITERATIONS):
-        adapted = uncertain * (priors / training_priors).astype(np.float32)[:, None]
-        adapted /= adapted.sum(axis=0)
-        counted = (settled + adapted @ heavy) / events
+        rise = (priors / training_priors).astype(np.float32)
+        # What all classes of an event come to together; its share of each follows from it.
+        counted = (settled + rise * (uncertain @ (light / (rise @ uncertain)))) / events
         updated = _bounded(known.pull(counted, events) if known else counted, training_priors)
         change = float(np.abs(updated - priors).max())
         priors = updated
         if change < _TOLERANCE:
             break
-    result = posterior.copy()
-    result[open_rows] = adapted.T
+    uncertain *= (priors / training_priors).astype(np.float32)[:, None]
+    uncertain /= uncertain.sum(axis=0)
+    result = np.array(posterior.T, order="C").T
+    put_rows(result, open_rows, uncertain.T)
     return result, priors
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
+from edge_daemon.classify.columns import called, channels_of, put_rows, rows_of
 from edge_daemon.classify.priors import reestimate, reestimate_strata
 from edge_daemon.classify.session import ModelError, StageSession
 from edge_daemon.classify.strata import Strata
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.records import CellBatch
 
-BATCH_ROWS: Final = 8192
-"""Rows a graph sees at once: bounds the working set to a few MB whatever the run's size."""
+BATCH_ROWS: Final = 4096
+"""Rows a graph sees at once: what lies between its nodes then stays in the second-level cache."""
 
 RED_FLOOR: Final = 1e-3
 """Red-cell posterior below which stage 2 is not asked; its priors share out the remainder."""
@@ -74,14 +75,15 @@ class Classifier:
         stage1 = self._run(self._stage1, signals, peak)
         stage1, _ = adapt_stage1(self._bundle, stage1, signals, peak, batch.sample.volume_ul)
         red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
-        stage2 = self._run(self._stage2, signals[red], peak)
-        stage2, _ = reestimate(stage2, self._priors2, weight=stage1[red, 0])
-        posterior = np.empty((len(signals), len(CELL_CLASSES)), dtype=np.float32)
-        posterior[:, :3] = stage1[:, :1] * self._priors2.astype(np.float32)
-        posterior[red, :3] = stage1[red, :1] * stage2
+        stage2 = self._run(self._stage2, rows_of(signals, red), peak)
+        stage2, _ = reestimate(stage2, self._priors2, weight=stage1[:, 0].take(red))
+        posterior = np.empty((len(CELL_CLASSES), len(signals)), dtype=np.float32).T
+        posterior[:, :3] = self._priors2
+        put_rows(posterior[:, :3], red, stage2)
+        posterior[:, :3] *= stage1[:, :1]
         posterior[:, 3:] = stage1[:, 1:]
         posterior /= posterior.sum(axis=1, keepdims=True)
-        return CellCalls(posterior=posterior, codes=posterior.argmax(axis=1).astype(np.uint8))
+        return CellCalls(posterior=posterior, codes=called(posterior), peak=peak)
 
     def _inputs(self, batch: CellBatch) -> NDArray[np.float32]:
         wanted = self._bundle.channels
@@ -93,10 +95,7 @@ class Classifier:
                 f"{self._bundle.id} needs",
                 action="use a bundle trained for this instrument's channels",
             )
-        if wanted == batch.channels:
-            signals = batch.signals
-        else:
-            signals = batch.signals[:, [batch.channels.index(channel) for channel in wanted]]
+        signals = channels_of(batch, wanted)
         # The sum of a float array is finite only if every element is; one pass, no temporary.
         if not np.isfinite(signals.sum(dtype=np.float64)):
             column = int(np.flatnonzero(~np.isfinite(signals.sum(axis=0, dtype=np.float64)))[0])
@@ -110,7 +109,7 @@ class Classifier:
     def _run(
         self, session: StageSession, signals: NDArray[np.float32], peak: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        posterior = np.empty((len(signals), 3), dtype=np.float32)
+        posterior = np.empty((3, len(signals)), dtype=np.float32).T
         for rows in _batches(len(signals)):
             try:
                 _, posterior[rows] = session.run(signals[rows], peak)

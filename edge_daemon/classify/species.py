@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from edge_daemon.classify.columns import median, quantiles
 from edge_daemon.classify.kinds import distances, learn_kinds
 from edge_daemon.classify.manifest import SPECIES_TRAITS, SpeciesHabits
 from edge_daemon.classify.tally import PLATELET, PURE
@@ -47,7 +48,7 @@ def species_traits(batch: CellBatch, calls: CellCalls) -> Floats:
         extinction, of red-cell events per µL of blood, and of the median heights of platelets.
         NaN where the run does not say.
     """
-    red, platelets = calls.codes == PURE, calls.codes == PLATELET
+    red, platelets = (np.flatnonzero(calls.codes == code) for code in (PURE, PLATELET))
     heights = [
         batch.signals[:, batch.channels.index(name)] if name in batch.channels else None
         for name in _HEIGHTS
@@ -56,7 +57,7 @@ def species_traits(batch: CellBatch, calls: CellCalls) -> Floats:
     traits.append(_spread(heights[-1], red))
     volume, dilution = batch.sample.volume_ul, batch.sample.dilution
     traits.append(
-        float(np.log(max(int(red.sum()), 1) * dilution / volume))
+        float(np.log(max(len(red), 1) * dilution / volume))
         if volume and dilution and volume > 0 and dilution > 0
         else np.nan
     )
@@ -64,16 +65,16 @@ def species_traits(batch: CellBatch, calls: CellCalls) -> Floats:
     return np.array(traits)
 
 
-def _median(values: NDArray[np.float32] | None, cells: NDArray[np.bool_]) -> float:
-    if values is None or cells.sum() < MIN_PLATELETS:
+def _median(values: NDArray[np.float32] | None, cells: NDArray[np.intp]) -> float:
+    if values is None or len(cells) < MIN_PLATELETS:
         return float("nan")
-    return float(np.log(max(float(np.median(values[cells])), 1e-3)))
+    return float(np.log(max(median(values.take(cells)), 1e-3)))
 
 
-def _spread(values: NDArray[np.float32] | None, cells: NDArray[np.bool_]) -> float:
-    if values is None or cells.sum() < MIN_PLATELETS:
+def _spread(values: NDArray[np.float32] | None, cells: NDArray[np.intp]) -> float:
+    if values is None or len(cells) < MIN_PLATELETS:
         return float("nan")
-    low, high = np.quantile(values[cells], [0.1587, 0.8413]).tolist()
+    low, high = quantiles(values.take(cells), (0.1587, 0.8413))
     return float(np.log(np.log(high / low) + 1e-3)) if 0 < low < high else float("nan")
 
 

@@ -90,7 +90,7 @@ class Strata:
             bool ``(events, 3)``: red cell, platelet, other.
         """
         size = signals[:, self.size]
-        possible = np.ones((len(signals), 3), dtype=np.bool_)
+        possible = np.ones((3, len(signals)), dtype=np.bool_).T
         possible[:, 0] = size >= np.float32(NO_RED_RATIO) * peak[self.size]
         possible[:, 1] = size <= np.float32(LARGE_RATIO) * peak[self.size]
         return possible

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.coincidence import crowding, passed
+from edge_daemon.classify.columns import median, quantiles
 from edge_daemon.records import CELL_CLASSES
 
 if TYPE_CHECKING:
@@ -91,21 +92,20 @@ def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) ->
         What training learnt about chance doublets.
     """
     p = calls.posterior
-    events = p.sum(axis=0, dtype=np.float64)
+    gram, events = _gram(p)
     several = _cells_per_event(batch, calls)
     red = p[:, : CLUMP + 1].sum(axis=1) + _holds_red_cells(batch, calls, several) * p[:, OTHER]
     red = np.clip(red, 0.0, 1.0)
-    either = np.stack([red, 1.0 - red], axis=1)
-    red_events = either.sum(axis=0, dtype=np.float64)
+    either, red_events = _gram(np.stack([red, 1.0 - red]).T)
     window = coincidence.window_ul
     clumps, beyond_one = p[:, CLUMP], np.maximum(several - 1.0, 0.0)
     return Tally(
         events=tuple(events.tolist()),
-        spread=_spread(p, events),
-        leverage=_leverage(p),
+        spread=_spread(gram, events),
+        leverage=_leverage(gram, events),
         red_events=float(red_events[0]),
         red_spread=_spread(either, red_events)[0],
-        red_leverage=_leverage(either)[0],
+        red_leverage=_leverage(either, red_events)[0],
         crowding=crowding(float(red_events[0]), batch.sample, window),
         company=crowding(batch.events, batch.sample, window),
         extra_cells=float(clumps @ beyond_one),
@@ -113,19 +113,25 @@ def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) ->
     )
 
 
-def _leverage(p: NDArray[np.float32]) -> tuple[float, ...]:
-    return tuple(np.einsum("ij,ij->j", p, 1 - p, dtype=np.float64).tolist())
+def _gram(p: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Products of the columns with each other, and their sums."""
+    columns = p.T.astype(np.float64)
+    return columns @ columns.T, columns.sum(axis=1)
 
 
-def _spread(p: NDArray[np.float32], events: NDArray[np.float64]) -> tuple[float, ...]:
+def _leverage(gram: NDArray[np.float64], events: NDArray[np.float64]) -> tuple[float, ...]:
+    """Sum of p (1 - p) of each class."""
+    return tuple(np.maximum(events - np.diag(gram), 0.0).tolist())
+
+
+def _spread(gram: NDArray[np.float64], events: NDArray[np.float64]) -> tuple[float, ...]:
     """Curvature of the mixture's likelihood at the class frequencies found.
 
     With r = p / π the information about the expected numbers is the sum of r rᵀ over the events,
     so their covariance is D G⁻¹ D with G = pᵀp and D the expected numbers. Calls without doubt
     make G diagonal and leave the Poisson variance alone.
     """
-    gram = np.einsum("ij,ik->jk", p, p, dtype=np.float64) + _RIDGE * np.eye(len(events))
-    variance = events**2 * np.diag(np.linalg.inv(gram))
+    variance = events**2 * np.diag(np.linalg.inv(gram + _RIDGE * np.eye(len(events))))
     return tuple(np.maximum(variance - events, 0.0).tolist())
 
 
@@ -139,11 +145,11 @@ def _cells_per_event(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
     if channel not in batch.channels or not singles.any():
         return np.zeros(batch.events, dtype=np.float32)
     area = batch.signals[:, batch.channels.index(channel)]
-    low, median = np.quantile(area[singles], [0.1587, 0.5]).tolist()
+    low, middle = quantiles(area[singles], (0.1587, 0.5))
     if low <= 0:
         return np.zeros(batch.events, dtype=np.float32)
     # The lower half says how wide single cells are: doublets called single lie in the upper one.
-    mean = median * np.exp(0.5 * np.log(median / low) ** 2)
+    mean = middle * np.exp(0.5 * np.log(middle / low) ** 2)
     ratio: NDArray[np.float32] = np.clip(area / np.float32(mean), 0.0, MAX_CELLS_PER_EVENT)
     return ratio
 
@@ -155,5 +161,5 @@ def _holds_red_cells(
     singles = calls.codes == PURE
     if "FL.A" in batch.channels and singles.any():
         dye = batch.signals[:, batch.channels.index("FL.A")]
-        holds &= dye < WHITE_CELL_DYE * float(np.median(dye[singles]))
+        holds &= dye < WHITE_CELL_DYE * median(dye[singles])
     return holds
