@@ -167,7 +167,7 @@ def keep_decoding(db: Connection, capture_id: int, step: Decoded, stamp: Stamp) 
     if newest is not None and all(newest[key] == value for key, value in row.items()):
         return dict(newest)
     created = stamp_row("created", stamp)
-    added = db.execute(insert(decodings).values(row | created).returning(decodings.c.id))
+    added = db.execute(insert(decodings).returning(decodings.c.id), row | created)
     return {**row, "id": added.scalar_one()}
 
 
@@ -188,13 +188,14 @@ def insert_run(
     document = result_document(dict(capture), decoding, row, values, remarks)
     row["digest"] = digest(canonical(document))
     created = stamp_row("created", stamp)
-    run_id: int = db.execute(insert(runs).values(row | created).returning(runs.c.id)).scalar_one()
+    run_id: int = db.execute(insert(runs).returning(runs.c.id), row | created).scalar_one()
     for table, parts in ((measurements, values), (flags, remarks)):
         if parts:
             db.execute(insert(table), [{"run_id": run_id, **part} for part in parts])
     if step.pictures:
         mark = picture_digest(row["digest"], step.pictures)
-        db.execute(insert(pictures).values(run_id=run_id, body=step.pictures, digest=mark))
+        # As parameters: values of the statement itself are part of the key it is cached under.
+        db.execute(insert(pictures), {"run_id": run_id, "body": step.pictures, "digest": mark})
     send(db, "run", run_id, row, document, created)
     return run_id
 
@@ -238,7 +239,7 @@ def keep_report(
         db.execute(upsert(report_sightings).values(again).on_conflict_do_nothing())
         return first, False
     created = stamp_row("created", stamp)
-    added = db.execute(insert(reports).values(row | created).returning(reports.c.id))
+    added = db.execute(insert(reports).returning(reports.c.id), row | created)
     report_id: int = added.scalar_one()
     for table, parts in ((reported_values, values), (reported_histograms, histograms)):
         if parts:
@@ -284,14 +285,15 @@ def send(
     """Put a document into the outbox; simulated ones are typed so and never sync as clinical."""
     body = canonical(outgoing(document))
     db.execute(
-        insert(outbox).values(
-            **{f"{kind}_id": key},
-            type=f"{kind}.simulated" if row["simulated"] else f"{kind}.clinical",
-            schema=DOCUMENT_SCHEMA if kind == "run" else REPORT_SCHEMA,
-            digest=digest(body),
-            body=body,
-            state="waiting",
-            attempts=0,
+        insert(outbox),
+        {
+            f"{kind}_id": key,
+            "type": f"{kind}.simulated" if row["simulated"] else f"{kind}.clinical",
+            "schema": DOCUMENT_SCHEMA if kind == "run" else REPORT_SCHEMA,
+            "digest": digest(body),
+            "body": body,
+            "state": "waiting",
+            "attempts": 0,
             **created,
-        )
+        },
     )
