@@ -64,3 +64,23 @@ def test_the_centre_stores_what_it_acknowledges_to_all_boxes_at_once():
     (found,) = json.loads(done.stdout)
     assert found["results"] == 3 * 2 * 7
     assert found["per_s"] > 0
+
+
+def test_peers_do_the_same_work_or_say_why_not():
+    script = SCRIPT.with_name("peers.py")
+    done = subprocess.run(
+        [sys.executable, script, "--events", "2000", "--runs", "1", "--rounds", "1", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = json.loads(done.stdout)
+    assert rows[0]["times_ours"] == 1
+    for row in rows:
+        assert ("cpu_s" in row) != ("missing" in row), row
+        assert row.get("cpu_s", 1) > 0
+        assert "not installed" in row.get("missing", "not installed"), row
+        assert row.get("largest_difference", 0) < 1e-3, row
+    assert [row["part"] for row in rows if "float graphs alone" in row["part"]]
+    mixture = next(row for row in rows if "Gaussian mixture" in row["part"])
+    assert "cpu_s" in mixture  # scikit-learn is there wherever the tests are
