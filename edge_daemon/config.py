@@ -139,6 +139,10 @@ class Web(Section):
         strict=False,
         description="Further names that browsers call this box by.",
     )
+    metrics: bool = Field(
+        default=False,
+        description="Serve `/metrics` to other computers too; without this to the box alone.",
+    )
     tls_cert: ConfiguredPath | None = Field(
         default=None, description="Certificate of the page, PEM; a self-made one unless given."
     )

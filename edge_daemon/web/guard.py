@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from edge_daemon.web.site import Site
 
 COOKIE: Final = "edge_session"
-_WITHOUT_SIGN_IN: Final = ("/sign-in", "/static/")
+_WITHOUT_SIGN_IN: Final = ("/sign-in", "/static/", "/healthz", "/metrics")
+"""The last two hold nothing of a patient; where other computers reach the page, the second is off
+unless `web.metrics` is set."""
 _FOR_READERS: Final = frozenset({"/sign-in", "/sign-out", "/settings"})
 """Where somebody who may only read can send a form to."""
 

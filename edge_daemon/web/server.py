@@ -148,6 +148,7 @@ class WebServer:
             config=self._config_file,
             shelf=Shelf(self._settings.reference.extra_dirs),
             stopping=self._stopping,
+            metrics=self._web.metrics or is_loopback(endpoint(self._web.listen)[0]),
             doubt=self._doubt.describe() if self._doubt is not None else None,
         )
         _quieten(self._log.emit)

@@ -61,6 +61,8 @@ class Site:
         Set when the service ends: open event streams then end too.
     secret
         Of this process, for form tokens.
+    metrics
+        Whether ``/metrics`` is served.
     doubt
         What every page says on top, in words, with what to do; None where all is as it should be.
     """
@@ -77,6 +79,7 @@ class Site:
     shelf: Shelf = field(default_factory=Shelf)
     stopping: threading.Event = field(default_factory=threading.Event)
     secret: str = field(default_factory=new_token)
+    metrics: bool = False
     doubt: Mapping[str, str] | None = None
 
     @functools.cached_property

@@ -17,6 +17,7 @@ def routes() -> list[BaseRoute]:
         listing,
         live,
         lots,
+        machine,
         pdf,
         pictures,
         quality,
@@ -29,6 +30,6 @@ def routes() -> list[BaseRoute]:
 
     pages = (
         listing, result, pictures, amending, why, pdf, live, quality, lots, guide, set_aside,
-        device, settings, signing,
+        device, settings, signing, machine,
     )  # fmt: skip
     return [route for page in pages for route in page.ROUTES]

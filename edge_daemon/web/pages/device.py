@@ -63,14 +63,14 @@ def page(request: Request) -> Response:
     with site.reading() as db:
         store = queries.status(db)
         heard = newest(db, site)
-    told = _service(site)
-    health = told.get("health") or {}
+    service = told(site)
+    health = service.get("health") or {}
     said = {
         "state": _STATES.get(health.get("state", ""), _UNKNOWN),
         "conditions": health.get("conditions", []),
         "ended": health.get("ended", []),
         "severities": _SEVERITIES,
-        "sources": [_source(source, site) for source in told.get("sources", [])],
+        "sources": [_source(source, site) for source in service.get("sources", [])],
         "store": store,
         "heard": heard,
         "version": __version__,
@@ -78,7 +78,7 @@ def page(request: Request) -> Response:
     return render.page(request, "device.html", said)
 
 
-def _service(site: Site) -> dict[str, Any]:
+def told(site: Site) -> dict[str, Any]:
     """Read what the service says of itself; empty where it says nothing."""
     try:
         found = json.loads((site.data_dir / STATUS_NAME).read_bytes())
