@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import ssl
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,13 +17,14 @@ from edge_daemon.errors import EXIT_BAD_CONFIG, Fatal
 from edge_daemon.sync.policy import TroubleError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 CONNECT_S: Final = 10.0
 READ_S: Final = 20.0
 _MAX_ANSWER: Final = 1 << 20
 _PIECE: Final = 64 << 10
+_BEGINS = re.compile(r"bytes (\d{1,15})-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,23 @@ class Answered:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that is read piece by piece.
+
+    Attributes
+    ----------
+    begins_at
+        Offset of the first byte in the whole file.
+    pieces
+        The body; reading it raises `TroubleError` where it breaks off.
+    """
+
+    status: int
+    begins_at: int
+    pieces: Iterator[bytes]
 
 
 class Server:
@@ -114,6 +134,48 @@ class Server:
             finally:
                 answer.close()
                 answer.release_conn()
+        except (HTTPError, OSError) as error:
+            self._pool.clear()
+            raise _trouble(error) from error
+
+    @contextmanager
+    def stream(self, path: str, *, offset: int = 0) -> Iterator[Stream]:
+        """Get a file from an offset on, without following anything; the caller bounds its size.
+
+        Raises
+        ------
+        TroubleError
+            As `call`.
+        """
+        headers = {"User-Agent": f"edge-daemon/{__version__}", "Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        try:
+            answer = self._pool.request(
+                "GET",
+                self.url + path,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except (HTTPError, OSError) as error:
+            self._pool.clear()
+            raise _trouble(error) from error
+        try:
+            told = _BEGINS.match(answer.headers.get("Content-Range", ""))
+            begins_at = int(told[1]) if answer.status == 206 and told else 0
+            yield Stream(answer.status, begins_at, self._pieces(answer))
+        finally:
+            answer.close()
+            answer.release_conn()
+
+    def _pieces(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        try:
+            # As they come: who sends slowly must not hold a reader that waits for a whole piece.
+            while piece := answer.read1(_PIECE, decode_content=False):
+                self.progress()
+                yield piece
         except (HTTPError, OSError) as error:
             self._pool.clear()
             raise _trouble(error) from error
