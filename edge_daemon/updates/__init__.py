@@ -1,0 +1,1 @@
+"""Signed updates of models, profiles, intervals, rules and settings (docs/updates.md)."""
