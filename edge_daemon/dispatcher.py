@@ -251,6 +251,10 @@ class Pipeline:
         """Say what the analysis does now, for the health of the box."""
         return self.flow.analysis(self._pool.start_failure, self._pool.rejected)
 
+    def replan(self, plan: Plan) -> None:
+        """Analyse with other profiles and models from the next capture on."""
+        self._pool.replan(plan)
+
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the present workers."""
         return self._pool.pids()

@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_daemon.errors import EXIT_OK, EXIT_WARNINGS, EdgeError, Retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _SIGN: Final = "edge-daemon: "
 
 
-def ask(arguments: Sequence[str], *, timeout_s: float, what: str) -> dict[str, Any]:
+def ask(
+    arguments: Sequence[str],
+    *,
+    timeout_s: float,
+    what: str,
+    env: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Run a command at low priority and read what it prints.
 
     Parameters
@@ -30,6 +36,8 @@ def ask(arguments: Sequence[str], *, timeout_s: float, what: str) -> dict[str, A
         How long it may take.
     what
         What it computes, for messages: ``the explanation of run 5``.
+    env
+        Its environment; this process's unless given.
 
     Raises
     ------
@@ -48,6 +56,7 @@ def ask(arguments: Sequence[str], *, timeout_s: float, what: str) -> dict[str, A
             capture_output=True,
             encoding="utf-8",
             errors="replace",
+            env=env,
             timeout=timeout_s,
             check=False,
         )

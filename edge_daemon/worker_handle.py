@@ -47,6 +47,11 @@ class Worker:
     plan, limits, entry, readable
         As for `workers.Pool`.
 
+    Attributes
+    ----------
+    plan
+        What it was started with.
+
     Raises
     ------
     Retryable
@@ -56,6 +61,7 @@ class Worker:
     def __init__(
         self, plan: Plan, limits: WorkerLimits, entry: str, readable: Sequence[Path] = ()
     ) -> None:
+        self.plan = plan
         self._limits = limits
         self._tasks = 0
         self.ready = False

@@ -119,6 +119,10 @@ class Pool:
             return False
         return True
 
+    def replan(self, plan: Plan) -> None:
+        """Give workers another plan: each is replaced before its next task."""
+        self._plan = plan
+
     def pids(self) -> tuple[int, ...]:
         """Process ids of the present workers."""
         with self._lock:
@@ -206,12 +210,13 @@ class Pool:
 
     def _worker(self, slot: int) -> Worker:
         worker = self._workers.get(slot)
-        if worker is not None and worker.worn:
+        plan = self._plan
+        if worker is not None and (worker.worn or worker.plan is not plan):
             self._discard(slot)
             worker = None
         try:
             if worker is None:
-                worker = Worker(self._plan, self._limits, self._entry, self._readable)
+                worker = Worker(plan, self._limits, self._entry, self._readable)
                 with self._lock:
                     self._workers[slot] = worker
             worker.wait_ready()
