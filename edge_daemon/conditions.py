@@ -181,6 +181,28 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "the central server refused {items} item(s)",
         "`edge-daemon sync dead-letters` says why, and sends them again.",
     ),
+    # Updates
+    "updates_blocked": Condition(
+        "warning",
+        "no update can be taken: {reason}",
+        "Results go on with what is in use. `edge-daemon update status` says what to do.",
+    ),
+    "updates_ended": Condition(
+        "warning",
+        "updates are not followed: {reason}",
+        "See updates.md; it is tried again. Results go on.",
+    ),
+    "update_refused": Condition(
+        "warning",
+        "an update of {subject} is not used: {reason}",
+        "Tell whoever sends the updates; a newer version is taken by itself. "
+        "`edge-daemon update unblock` lets this one be tried again.",
+    ),
+    "update_damaged": Condition(
+        "error",
+        "the files of the update of {subject} are damaged, and it is not used",
+        "Check the card, then run `edge-daemon update rollback` and `edge-daemon update check`.",
+    ),
     # Disk and database
     "disk_low": Condition(
         "error",

@@ -187,6 +187,22 @@ class Sync(Section):
     )
 
 
+class Updates(Section):
+    """``[updates]``: signed updates, once the box knows who signs them."""
+
+    enabled: bool = Field(
+        default=True, description="Look for updates, if the box trusts who signs them."
+    )
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https://[^/@\s?#]+(/[^@\s?#]*)?$",
+        description="Address of a repository of updates; the central server's unless given.",
+    )
+    every_h: float = Field(
+        default=6.0, ge=0.25, le=168, description="Hours between two looks for updates."
+    )
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -202,6 +218,7 @@ class Settings(Section):
     web: Web = Field(default_factory=Web)
     reference: Reference = Field(default_factory=Reference)
     sync: Sync = Field(default_factory=Sync)
+    updates: Updates = Field(default_factory=Updates)
     log: Logging = Field(default_factory=Logging)
 
 
@@ -372,6 +389,7 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "web": Web,
     "reference": Reference,
     "sync": Sync,
+    "updates": Updates,
     "log": Logging,
 }
 

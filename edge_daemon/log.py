@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
 Level = Literal["debug", "info", "warning", "error"]
 Stage = Literal[
-    "service", "source", "decode", "classify", "worker", "store", "health", "web", "sync", "central"
+    "service",
+    "source",
+    "decode",
+    "classify",
+    "worker",
+    "store",
+    "health",
+    "web",
+    "sync",
+    "central",
+    "updates",
 ]
 
 _LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -79,6 +89,10 @@ class Event(enum.StrEnum):
     BALLAST_MADE = "ballast_made"
     BALLAST_GIVEN_UP = "ballast_given_up"
     STALLED_LOOP = "stalled_loop"
+    UPDATE_LOOKED_AT = "update_looked_at"
+    UPDATE_IN_USE = "update_in_use"
+    UPDATES_NOT_HAD = "updates_not_had"
+    UPDATES_ENDED = "updates_ended"
     SYNC_WORKING = "sync_working"
     SYNC_FAILED = "sync_failed"
     SYNC_ENDED = "sync_ended"
@@ -139,6 +153,10 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.SYNC_ENDED: _spec("sync", "warning", "error_type"),
     Event.CENTRAL_REFUSED: _spec("central", "warning", "error_type", "device", "peer"),
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
+    Event.UPDATE_LOOKED_AT: _spec("updates", "info", "item", "outcome"),
+    Event.UPDATE_IN_USE: _spec("updates", "info", "item", "version"),
+    Event.UPDATES_NOT_HAD: _spec("updates", "warning", "error_type"),
+    Event.UPDATES_ENDED: _spec("updates", "warning", "error_type"),
     Event.CONDITION_BEGAN: _spec("health", "warning", "condition", "state"),
     Event.CONDITION_ENDED: _spec("health", "info", "condition", "state"),
     Event.WEB_SERVING: _spec("web", "info", "address"),

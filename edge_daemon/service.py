@@ -18,7 +18,6 @@ from edge_daemon.health import DiskGuard, Loop, StatusFile, all_moving
 from edge_daemon.health_watch import HealthWatch
 from edge_daemon.lines import make_source
 from edge_daemon.log import Event, EventLog
-from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.sandbox import missing
 from edge_daemon.sources.folder import FolderSource, Handlers
 from edge_daemon.sources.intake import LineHandlers
@@ -29,7 +28,9 @@ from edge_daemon.store.retention import Rule
 from edge_daemon.store.writer import Store
 from edge_daemon.sync.part import SyncPart
 from edge_daemon.systemd_notify import Notifier
-from edge_daemon.tasks import Plan, WorkerLimits
+from edge_daemon.tasks import WorkerLimits
+from edge_daemon.updates.part import UpdatePart
+from edge_daemon.updates.places import own_plan, with_updates
 from edge_daemon.upkeep import Upkeep
 from edge_daemon.web.server import WebServer
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from edge_daemon.config import Settings
     from edge_daemon.lines import AnySource
     from edge_daemon.sources.framing.base import Trouble
+    from edge_daemon.tasks import Plan
 
 _BEAT_S: Final = 10.0
 # With the unit's WatchdogSec of 60 s, a loop that hangs is ended within 90 s.
@@ -135,12 +137,8 @@ def _open_store(settings: Settings, clock: Clock, log: EventLog) -> Store:
 
 
 def plan_for(settings: Settings) -> Plan:
-    """Where workers look for profiles and models, shipped ones first."""
-    return Plan(
-        profile_dirs=(profiles_dir(), *settings.profiles.extra_dirs),
-        model_dirs=(models_dir(), *settings.models.extra_dirs),
-        max_bytes=settings.limits.max_file_mb << 20,
-    )
+    """Where workers look for profiles and models: shipped ones, the site's own, updates."""
+    return with_updates(own_plan(settings), settings.box.data_dir)
 
 
 def rule_for(settings: Settings) -> Rule:
@@ -206,6 +204,7 @@ class _Service:
             if settings.web.enabled
             else None
         )
+        self._updates = UpdatePart(settings, config_file, clock, log, self._updated)
         self._sync = (
             SyncPart(settings, store, clock, log, self._tell) if settings.sync.enabled else None
         )
@@ -216,7 +215,7 @@ class _Service:
             Handlers(
                 accept=accept,
                 refuse=refuse,
-                complete=self._registry.is_whole,
+                complete=self._is_whole,
                 on_state=self._source_changed,
                 taken=self._taken,
             ),
@@ -250,6 +249,7 @@ class _Service:
         if self._page is not None:
             self._page.start()
         self._upkeep.start()
+        self._updates.start()
         if self._sync is not None:
             self._sync.start()
         watchdog = self._notifier.watchdog_s
@@ -276,6 +276,7 @@ class _Service:
         if self._page is not None:
             self._page.stop()
         self._upkeep.stop()
+        self._updates.stop()
         if self._sync is not None:
             self._sync.stop()
         self._errands.stop()
@@ -306,7 +307,8 @@ class _Service:
             self._disk.check()
         loops, sources = self._loops(), [self._describe_source(s) for s in self._sources]
         trouble = self._ping()
-        more = self._upkeep.findings() + ([] if self._doubt is None else [self._doubt])
+        more = [*self._upkeep.findings(), *self._updates.findings()]
+        more += [] if self._doubt is None else [self._doubt]
         for teller in (self._page, self._sync):
             more += [] if teller is None else teller.findings()
         self._health.look(sources, loops, self._pipeline.analysis(), trouble, more)
@@ -347,6 +349,7 @@ class _Service:
             "sources": sources,
             "web": self._page.describe() if self._page is not None else None,
             "sync": self._sync.describe() if self._sync is not None else None,
+            "updates": self._updates.describe(),
         }
 
     def _wake(self) -> None:
@@ -354,6 +357,15 @@ class _Service:
         self._pipeline.wake()
         if self._sync is not None:
             self._sync.wake()
+
+    def _is_whole(self, data: bytes) -> bool:
+        return self._registry.is_whole(data)
+
+    def _updated(self) -> None:
+        """Use other versions of profiles and models from the next capture on."""
+        plan = plan_for(self._settings)
+        self._registry = Registry.load(plan.profile_dirs)
+        self._pipeline.replan(plan)
 
     def _tell(self) -> dict[str, Any]:
         """Say how the box is, for the central server; no name of a patient is in it."""

@@ -41,6 +41,8 @@ SECTIONS = {
     "Fleet": {
         "sync": Entry("sync:sync", "Send results to a central server."),
         "central": Entry("central:central", "Receive the results of many boxes."),
+        "update": Entry("update:update", "Take signed updates of models, profiles and rules."),
+        "release": Entry("release:release", "Sign updates for boxes."),
     },
     "Instruments and models": {
         "profile": Entry("profiles:profile", "List, detect, decode and test instrument profiles."),

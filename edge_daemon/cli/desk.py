@@ -93,13 +93,13 @@ def _corrected(data_dir: Path, errand: Mapping[str, Any]) -> tuple[Record, int |
         return done, None
     from edge_daemon.cli.operate import site_plan
     from edge_daemon.clock import SystemClock
-    from edge_daemon.pipeline import analyse_again, default_plan
+    from edge_daemon.pipeline import analyse_again
     from edge_daemon.store.writer import Store
 
     with Store.open(data_dir, SystemClock()) as store:
         done = run_errand(store, errand)
         if done["analysed_again"]:
-            analyse_again(store, done["capture_id"], site_plan() or default_plan())
+            analyse_again(store, done["capture_id"], site_plan(data_dir))
     return done, _newest(data_dir, done["run_id"]) if done["analysed_again"] else None
 
 

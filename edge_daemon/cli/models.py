@@ -54,10 +54,12 @@ def list_bundles(data_dir: Path, as_json: bool) -> int:
     Exit code 3 when a bundle is broken.
     """
     from edge_daemon.classify.bundle import BundleShelf
+    from edge_daemon.updates.folder import active_folders
 
     settings = options.box_settings()
     configured = settings.models.extra_dirs if settings else ()
-    shelf = BundleShelf.load([resources.models_dir(), *configured, data_dir / "models"])
+    updates = active_folders(data_dir, "model")
+    shelf = BundleShelf.load([resources.models_dir(), *configured, *updates, data_dir / "models"])
     records = [_describe(bundle) for bundle in shelf.bundles.values()]
     records += [
         {"bundle": problem.file, "status": "broken", "reason": problem.message}
@@ -218,10 +220,12 @@ def _need_training_extra() -> None:
 
 def _registry(directories: tuple[Path, ...]) -> Registry:
     from edge_daemon.decode import Registry
+    from edge_daemon.updates.folder import active_folders
 
     settings = options.box_settings()
     configured = settings.profiles.extra_dirs if settings else ()
-    registry = Registry.load([resources.profiles_dir(), *configured, *directories])
+    updates = active_folders(options.present_data_dir(), "profile")
+    registry = Registry.load([resources.profiles_dir(), *configured, *updates, *directories])
     for problem in registry.problems:
         output.say(f"left out: {problem.message}\n→ {problem.action}")
     return registry

@@ -103,7 +103,7 @@ def process(
         for record in process_files(
             paths,
             data_dir=data_dir,
-            plan=site_plan(),
+            plan=site_plan(data_dir),
             profile_id=profile_id,
             dataset=dataset,
             replay=replay,
@@ -126,16 +126,11 @@ def process(
     return errors.EXIT_WARNINGS if bad else errors.EXIT_OK
 
 
-def site_plan() -> Plan | None:
+def site_plan(data_dir: Path) -> Plan:
     """Take profiles, models and limits of this box's service, so that both see a capture alike."""
-    from edge_daemon.pipeline import default_plan
+    from edge_daemon.updates.places import own_plan, with_updates
 
-    settings = options.box_settings()
-    if settings is None:
-        return None
-    return default_plan(
-        settings.profiles.extra_dirs, settings.models.extra_dirs, settings.limits.max_file_mb << 20
-    )
+    return with_updates(own_plan(options.box_settings()), data_dir)
 
 
 def _say_where(records: list[Record], data_dir: Path) -> None:

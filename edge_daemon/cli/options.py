@@ -66,17 +66,29 @@ def configured_data_dir() -> Path:
 
 
 def reference_places() -> tuple[Path, ...]:
-    """Return where this site keeps intervals and rules of its own, as its configuration says.
+    """Return where intervals and rules over the shipped ones lie: updates, then the site's own.
 
     Raises
     ------
     Fatal
         The configuration file exists but is not readable TOML (exit code 78).
     """
+    from edge_daemon.updates.folder import reference_places as places
+
     configured = _setting("reference", "extra_dirs")
-    if not isinstance(configured, list):
-        return ()
-    return tuple(_beside_config(place) for place in configured if isinstance(place, str) and place)
+    own = configured if isinstance(configured, list) else []
+    beside = [_beside_config(place) for place in own if isinstance(place, str) and place]
+    return places(present_data_dir(), beside)
+
+
+def present_data_dir() -> Path:
+    """Return the data folder of the command that runs now, whether or not it has the option."""
+    context = click.get_current_context(silent=True)
+    given = None if context is None else context.params.get("data_dir")
+    if isinstance(given, Path):
+        return given
+    from_env = os.environ.get(DATA_VARIABLE)
+    return Path(from_env).expanduser().absolute() if from_env else configured_data_dir()
 
 
 def _beside_config(place: str) -> Path:

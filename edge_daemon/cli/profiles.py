@@ -35,10 +35,12 @@ def _dirs_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def _registry(extra: tuple[Path, ...]) -> Registry:
     from edge_daemon.decode.registry import Registry
     from edge_daemon.resources import profiles_dir
+    from edge_daemon.updates.folder import active_folders
 
     settings = options.box_settings()
     site = settings.profiles.extra_dirs if settings else ()
-    registry = Registry.load([profiles_dir(), *site, *extra])
+    updates = active_folders(options.present_data_dir(), "profile")
+    registry = Registry.load([profiles_dir(), *site, *updates, *extra])
     for problem in registry.problems:
         output.say(f"edge-daemon: left out: {problem.message}")
         output.say(output.next_action(problem.action))

@@ -33,9 +33,9 @@ _RESTORE: Final = (
 def plan_of(config_file: Path) -> Plan:
     """Folders the service finds profiles and models in; a box without a service has no file."""
     if config_file == options.DEFAULT_CONFIG and not config_file.is_file():
-        from edge_daemon.pipeline import default_plan
+        from edge_daemon.updates.places import own_plan, with_updates
 
-        return default_plan()
+        return with_updates(own_plan(None), options.present_data_dir())
     from edge_daemon.config import load_config
     from edge_daemon.service import plan_for
 

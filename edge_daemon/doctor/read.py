@@ -9,8 +9,8 @@ from edge_daemon.config import ConfigError, Settings, load_config, usable_cores
 from edge_daemon.doctor import read_parts, read_store, read_system
 from edge_daemon.doctor.access import service_account
 from edge_daemon.doctor.facts import Config, Facts
-from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.sandbox import missing
+from edge_daemon.updates.places import own_plan, with_updates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,8 +34,7 @@ def read_facts(config: Path, data_dir: Path, pid: int | None, status_file: Path)
     """
     settings, said = _configuration(config)
     account = service_account()
-    models = settings.models.extra_dirs if settings else ()
-    profiles = settings.profiles.extra_dirs if settings else ()
+    plan = with_updates(own_plan(settings), data_dir)
     needed = settings.limits.min_free_mb if settings else _LEAST_FREE_MB
     near = _existing(data_dir)
     return Facts(
@@ -52,7 +51,7 @@ def read_facts(config: Path, data_dir: Path, pid: int | None, status_file: Path)
         sources=tuple(
             read_parts.source(source, account) for source in (settings.source if settings else ())
         ),
-        probe=read_parts.probe([profiles_dir(), *profiles], [models_dir(), *models]),
+        probe=read_parts.probe(plan.profile_dirs, plan.model_dirs),
         unconfined=missing(),
         memory=read_system.memory(settings.workers.count if settings else usable_cores()),
         service=read_parts.service(pid, status_file),

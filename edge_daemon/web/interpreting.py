@@ -10,7 +10,7 @@ from edge_daemon.reference.interpret import interpret_record
 from edge_daemon.reference.loading import load_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from edge_daemon.reference.findings import Interpretation, MarkedValue
@@ -23,21 +23,22 @@ class Shelf:
     Parameters
     ----------
     places
-        Folders and files of the site's own tables.
+        Gives the folders and files of tables over the shipped ones as they are now.
     """
 
-    def __init__(self, places: Sequence[Path] = ()) -> None:
-        self._places = tuple(places)
+    def __init__(self, places: Callable[[], Sequence[Path]] = tuple) -> None:
+        self._places = places
         self._lock = threading.Lock()
         self._seen: tuple[tuple[str, int, int], ...] | None = None
         self._tables: Tables | None = None
 
     def tables(self) -> Tables:
         """Return the tables as the site's files stand now."""
-        seen = tuple(self._stand())
+        places = self._places()
+        seen = tuple(_stand(places))
         with self._lock:
             if self._tables is None or seen != self._seen:
-                self._tables, self._seen = load_tables(self._places), seen
+                self._tables, self._seen = load_tables(places), seen
             return self._tables
 
     def interpret(self, run: Mapping[str, Any]) -> Interpretation:
@@ -49,14 +50,15 @@ class Shelf:
         bare = replace(self.tables(), rules=())
         return interpret_record({**run, "species": None, "breed": None}, bare)
 
-    def _stand(self) -> Iterable[tuple[str, int, int]]:
-        for place in self._places:
-            for path in sorted(place.glob("*.toml")) if place.is_dir() else [place]:
-                try:
-                    status = path.stat()
-                except OSError:
-                    continue
-                yield str(path), status.st_mtime_ns, status.st_size
+
+def _stand(places: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    for place in places:
+        for path in sorted(place.glob("*.toml")) if place.is_dir() else [place]:
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            yield str(path), status.st_mtime_ns, status.st_size
 
 
 STATUS: Final = {"OK": "ok", "Review": "review", "Failed": "invalid"}

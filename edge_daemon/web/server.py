@@ -13,6 +13,7 @@ from edge_daemon import errors
 from edge_daemon.conditions import Finding
 from edge_daemon.log import Event
 from edge_daemon.source_settings import endpoint
+from edge_daemon.updates.folder import reference_places
 from edge_daemon.web import certificates
 from edge_daemon.web.certificates import Certificate
 from edge_daemon.web.interpreting import Shelf
@@ -103,6 +104,10 @@ class WebServer:
             self._thread.join(_STOP_S)
         self._close()
 
+    def _tables(self) -> tuple[Path, ...]:
+        """Where intervals and rules lie now; an update may have brought others."""
+        return reference_places(self._settings.box.data_dir, self._settings.reference.extra_dirs)
+
     def findings(self) -> list[Finding]:
         """Say why the page is not served, where it is not."""
         reason = self.reason
@@ -146,7 +151,7 @@ class WebServer:
             hosts=_names(self._web.hosts),
             wake=self._wake,
             config=self._config_file,
-            shelf=Shelf(self._settings.reference.extra_dirs),
+            shelf=Shelf(self._tables),
             stopping=self._stopping,
             metrics=self._web.metrics or is_loopback(endpoint(self._web.listen)[0]),
             doubt=self._doubt.describe() if self._doubt is not None else None,

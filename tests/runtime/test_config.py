@@ -79,6 +79,7 @@ def test_the_commented_file_shows_every_key_with_its_default(load):
     assert shown | {"source.connect"} == set(all_keys())
     everything["workers"].pop("count")
     assert {everything["web"].pop(key)[:5] for key in ("tls_cert", "tls_key")} == {"/etc/"}
+    assert everything["updates"].pop("url").startswith("https://")
     examples = {key: everything["sync"].pop(key) for key in ("proxy", "raw_kbit_s", "raw_quiet")}
     assert Settings.model_validate({"source": [sources[0]], "sync": examples})
     folder, serial, tcp = sources
