@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete, update
+from sqlalchemy import bindparam, delete, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from edge_daemon.store.rows import clean
@@ -19,22 +19,36 @@ if TYPE_CHECKING:
     from edge_daemon.store.writer import Store
 
 
+_SETTLE: Final = (
+    update(outbox)
+    .where(
+        outbox.c.seq == bindparam("row_seq"),
+        outbox.c.digest == bindparam("row_digest"),
+        outbox.c.state == "waiting",
+    )
+    .values(
+        state=bindparam("row_state"),
+        reason=bindparam("row_reason"),
+        attempts=outbox.c.attempts + 1,
+    )
+)
+"""Run once for each row, but compiled once: a box that was offline retires thousands."""
+
+
 def settle(store: Store, settled: Iterable[Settled]) -> None:
     """Note what became of rows, in one transaction; one that no longer waits stays as it is."""
-    told = list(settled)
+    told = [
+        {
+            "row_seq": one.seq,
+            "row_digest": one.digest,
+            "row_state": one.state,
+            "row_reason": clean(one.reason) or None,
+        }
+        for one in settled
+    ]
 
     def work(db: Connection) -> None:
-        for one in told:
-            row = (outbox.c.seq == one.seq) & (outbox.c.digest == one.digest)
-            db.execute(
-                update(outbox)
-                .where(row, outbox.c.state == "waiting")
-                .values(
-                    state=one.state,
-                    reason=clean(one.reason) or None,
-                    attempts=outbox.c.attempts + 1,
-                )
-            )
+        db.execute(_SETTLE, told)
 
     if told:
         store.transact(work)

@@ -20,7 +20,7 @@ from edge_daemon.store.reader import connect
 from edge_daemon.sync import protocol
 from edge_daemon.sync.identity import renew
 from edge_daemon.sync.policy import PATIENCE, Patience, TroubleError, judge
-from edge_daemon.sync.protocol import Item, ProtocolError
+from edge_daemon.sync.protocol import ProtocolError
 from edge_daemon.sync.raw import RawSender, Rule
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ class SyncClient:
 
 def _line(row: Row) -> bytes | None:
     """Write a row as its line; None if its body is not the one that was digested."""
-    if digest(row["body"]) != row["digest"]:
+    body: str = row["body"]
+    if digest(body) != row["digest"]:
         return None
-    item = Item(**{**row, "body": protocol.read_body(row["body"])})
-    return item.line() if item.sound else None
+    return protocol.line({name: row[name] for name in row if name != "body"}, body)
