@@ -52,20 +52,6 @@ def test_every_page_is_asked_and_small():
     assert found["together"]["captures_written"] > 0
 
 
-def test_the_centre_stores_what_it_acknowledges_to_all_boxes_at_once():
-    words = ["--boxes", "3", "--batches", "2", "--batch", "7", "--workers", "1", "--rounds", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.central", *words, "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=SCRIPT.parents[2],
-    )
-    (found,) = json.loads(done.stdout)
-    assert found["results"] == 3 * 2 * 7
-    assert found["per_s"] > 0
-
-
 def test_peers_do_the_same_work_or_say_why_not():
     script = SCRIPT.with_name("peers.py")
     done = subprocess.run(
