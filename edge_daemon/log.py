@@ -91,6 +91,7 @@ class Event(enum.StrEnum):
     STALLED_LOOP = "stalled_loop"
     UPDATE_LOOKED_AT = "update_looked_at"
     UPDATE_IN_USE = "update_in_use"
+    UPDATE_JUDGED = "update_judged"
     UPDATES_NOT_HAD = "updates_not_had"
     UPDATES_ENDED = "updates_ended"
     SYNC_WORKING = "sync_working"
@@ -155,6 +156,7 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
     Event.UPDATE_LOOKED_AT: _spec("updates", "info", "item", "outcome"),
     Event.UPDATE_IN_USE: _spec("updates", "info", "item", "version"),
+    Event.UPDATE_JUDGED: _spec("updates", "warning", "item", "outcome", "version"),
     Event.UPDATES_NOT_HAD: _spec("updates", "warning", "error_type"),
     Event.UPDATES_ENDED: _spec("updates", "warning", "error_type"),
     Event.CONDITION_BEGAN: _spec("health", "warning", "condition", "state"),

@@ -204,7 +204,9 @@ class _Service:
             if settings.web.enabled
             else None
         )
-        self._updates = UpdatePart(settings, config_file, clock, log, self._updated)
+        self._updates = UpdatePart(
+            settings, config_file, clock, log, self._updated, self._pipeline.analysis
+        )
         self._sync = (
             SyncPart(settings, store, clock, log, self._tell) if settings.sync.enabled else None
         )

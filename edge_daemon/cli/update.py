@@ -11,6 +11,7 @@ from edge_daemon import errors, wording
 from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
+    from edge_daemon.updates.changes import Changes
     from edge_daemon.updates.desk import Desk, Looked
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -103,7 +104,7 @@ def status(data_dir: Path, as_json: bool) -> int:
 def activate(item: str, data_dir: Path, as_json: bool) -> None:
     """Use the version of KIND/NAME that waits, without comparing further samples."""
     key = _key(item)
-    held = _desk(data_dir).activate(key)
+    held = _changes(data_dir).activate(key)
     if as_json:
         output.emit_json({"item": key, "version": held.version})
         return
@@ -118,7 +119,7 @@ def activate(item: str, data_dir: Path, as_json: bool) -> None:
 def rollback(item: str, reason: str, data_dir: Path, as_json: bool) -> None:
     """Return KIND/NAME to the version before, and do not take the present one again."""
     key = _key(item)
-    slot = _desk(data_dir).roll_back(key, reason)
+    slot = _changes(data_dir).roll_back(key, reason)
     now = None if slot.active is None else slot.active.version
     if as_json:
         output.emit_json({"item": key, "version": now})
@@ -133,7 +134,7 @@ def rollback(item: str, reason: str, data_dir: Path, as_json: bool) -> None:
 def unblock(item: str, data_dir: Path) -> None:
     """Let versions of KIND/NAME that were refused or rolled back be tried again."""
     key = _key(item)
-    _desk(data_dir).unblock(key)
+    _changes(data_dir).unblock(key)
     click.echo(output.printable(f"{key}: every version may be taken again."))
 
 
@@ -144,6 +145,13 @@ def _key(text: str) -> str:
     if version is not None:
         raise click.UsageError("give KIND/NAME alone; `edge-daemon update status` lists them")
     return key
+
+
+def _changes(data_dir: Path) -> Changes:
+    from edge_daemon.clock import SystemClock
+    from edge_daemon.updates.changes import Changes
+
+    return Changes(data_dir, SystemClock())
 
 
 def _desk(data_dir: Path, clock: Any = None) -> Desk:

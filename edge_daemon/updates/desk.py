@@ -7,20 +7,19 @@ next look goes on. Only `folder.write` changes what is in use.
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edge_daemon import __version__
 from edge_daemon.errors import EdgeError, Retryable
-from edge_daemon.store import reader
 from edge_daemon.updates import archive
+from edge_daemon.updates.changes import Changes
 from edge_daemon.updates.errors import UpdateError
-from edge_daemon.updates.folder import UpdateFolder, active_folders
-from edge_daemon.updates.history import failed_share, newest_capture, newest_run_of
+from edge_daemon.updates.history import newest_run_of
 from edge_daemon.updates.kinds import Item, newest, unmet
+from edge_daemon.updates.places import plan_with
 from edge_daemon.updates.proof import ProofPlan, prove
-from edge_daemon.updates.state import Held, Slot, State, Watch
+from edge_daemon.updates.state import Held, State
 from edge_daemon.updates.trust import Trust
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Looked:
         return {"taken": self.taken, "refused": self.refused, "passed": self.passed}
 
 
-class Desk:
+class Desk(Changes):
     """The updates of one box.
 
     Parameters
@@ -71,11 +70,9 @@ class Desk:
     """
 
     def __init__(self, data_dir: Path, plan: Plan, clock: Clock) -> None:
-        self.folder = UpdateFolder(data_dir)
+        super().__init__(data_dir, clock)
         self.trust = Trust(self.folder.trust)
-        self._data_dir = data_dir
         self._plan = plan
-        self._clock = clock
 
     def look(
         self,
@@ -105,7 +102,7 @@ class Desk:
             try:
                 _must_tell_time(stamp, vouched=clock_is_right)
                 source = self.trust.look(fetcher, self.folder.incoming)
-                found = self._take(source, may, stamp)
+                found = self._take(source, may)
             except UpdateError as error:
                 self._note(stamp, error)
                 raise
@@ -114,7 +111,7 @@ class Desk:
                 self.folder.tidy(self.folder.read())
         return found
 
-    def _take(self, source: Source, may: Callable[[Item], str], stamp: Stamp) -> Looked:
+    def _take(self, source: Source, may: Callable[[Item], str]) -> Looked:
         found = Looked(passed=dict.fromkeys(source.strange, "not known to this software"))
         offers = {offer.item.id: offer for offer in source.offers}
         has = _versions()
@@ -130,10 +127,10 @@ class Desk:
             else:
                 able.append(offer.item)
         for item in newest(able).values():
-            self._take_one(source, offers[item.id], found, stamp)
+            self._take_one(source, offers[item.id], found)
         return found
 
-    def _take_one(self, source: Source, offer: Offer, found: Looked, stamp: Stamp) -> None:
+    def _take_one(self, source: Source, offer: Offer, found: Looked) -> None:
         item = offer.item
         if not self.folder.read().slot(item.key).wants(item.version, offer.sha256):
             return
@@ -155,16 +152,16 @@ class Desk:
             found.refused[item.id] = why
         else:
             assert held is not None
-            found.taken[item.id] = self._admit(item, held, stamp)
+            found.taken[item.id] = self._admit(item, held)
         source.forget(offer)
 
-    def _admit(self, item: Item, held: Held, stamp: Stamp) -> str:
+    def _admit(self, item: Item, held: Held) -> str:
         """Make a version that proved right candidate; without anything to compare, use it."""
         shadow_from = self._shadow_from(item, held)
         if shadow_from is not None:
             self.change(item.key, lambda slot: slot.proved(held, shadow_from=shadow_from))
             return "proved; held against the version in use on the next samples"
-        watch = self._watch(stamp)
+        watch = self.watch()
         self.change(item.key, lambda slot: slot.proved(held).activated(watch))
         return "proved and in use"
 
@@ -177,52 +174,6 @@ class Desk:
         path = next(self.folder.place(item.key, held).glob(f"*/{MANIFEST}")).parent
         profiles = load_bundle(path, verify=False).manifest.valid.profiles
         return newest_run_of(self._data_dir, profiles)
-
-    def activate(self, key: str) -> Held:
-        """Use the candidate now, without waiting for more samples.
-
-        Raises
-        ------
-        EdgeError
-            There is none.
-        """
-        watch = self._watch(self._clock.stamp())
-        slot = self.change(key, lambda slot: slot.activated(watch))
-        assert slot.active is not None
-        return slot.active
-
-    def roll_back(self, key: str, why: str) -> Slot:
-        """Return to the last good version and block the one in use.
-
-        Raises
-        ------
-        EdgeError
-            No update of it is in use.
-        """
-        return self.change(key, lambda slot: slot.rolled_back(why))
-
-    def unblock(self, key: str) -> Slot:
-        """Let every blocked version of it be tried again."""
-        return self.change(key, lambda slot: replace(slot, blocked={}))
-
-    def change(self, key: str, step: Callable[[Slot], Slot]) -> Slot:
-        """Make one transition durable."""
-        with self.folder.locked():
-            state = self.folder.read()
-            slot = step(state.slot(key))
-            self.folder.write(state.with_slot(key, slot))
-        return slot
-
-    def watch(self) -> Watch:
-        """Begin to watch: what there is now is what later failures are held against."""
-        return self._watch(self._clock.stamp())
-
-    def _watch(self, stamp: Stamp) -> Watch:
-        try:
-            with closing(reader.connect(self._data_dir)) as db:
-                return Watch(newest_capture(db), stamp.wall, before=failed_share(db, None))
-        except EdgeError:
-            return Watch(0, stamp.wall)
 
     def _note(self, stamp: Stamp, error: UpdateError | None, offered: Iterable[Item] = ()) -> None:
         """Write down what came of a look; drop candidates that are not offered any more."""
@@ -238,23 +189,8 @@ class Desk:
             self.folder.write(State(state.slots, checked))
 
     def _proof_plan(self, item: Item, place: Path) -> ProofPlan:
-        others = {
-            kind: [
-                path
-                for path in active_folders(self._data_dir, kind)
-                if not path.is_relative_to(place.parent)
-            ]
-            for kind in ("profile", "model")
-        }
-        if item.kind in others:
-            others[item.kind].append(place)
-        return ProofPlan(
-            profile_dirs=(*self._plan.profile_dirs, *others["profile"]),
-            model_dirs=(*self._plan.model_dirs, *others["model"]),
-            max_bytes=self._plan.max_bytes,
-            item=item,
-            folder=place,
-        )
+        plan = plan_with(self._plan, self._data_dir, item.key, place)
+        return ProofPlan(plan.profile_dirs, plan.model_dirs, plan.max_bytes, item, place)
 
 
 def _must_tell_time(stamp: Stamp, *, vouched: bool) -> None:

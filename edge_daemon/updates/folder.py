@@ -116,9 +116,13 @@ class UpdateFolder:
         finally:
             os.close(handle)
 
+    def versions_of(self, key: str) -> Path:
+        """Folder of all versions of an item."""
+        return self._items / key
+
     def place(self, key: str, held: Held) -> Path:
         """Folder of a version that lies here."""
-        return self._items / key / held.folder
+        return self.versions_of(key) / held.folder
 
     def install(self, key: str, held: Held, files: Mapping[str, bytes]) -> Path:
         """Put the files of a version in place, whole or not at all.

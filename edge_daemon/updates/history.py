@@ -48,10 +48,9 @@ def ended_since(db: sqlite3.Connection, since: int) -> tuple[int, int]:
     return int(found[0]), int(found[1])
 
 
-def failed_share(db: sqlite3.Connection, until: int | None) -> float:
-    """Return the share of failed captures among the `WINDOW` that ended last, up to a number."""
-    newest = newest_capture(db) if until is None else until
-    ended, failed = ended_since(db, max(newest - WINDOW, 0))
+def failed_share(db: sqlite3.Connection) -> float:
+    """Return the share of failed captures among the `WINDOW` newest."""
+    ended, failed = ended_since(db, max(newest_capture(db) - WINDOW, 0))
     return failed / ended if ended else 0.0
 
 

@@ -18,6 +18,7 @@ from edge_daemon.log import Event
 from edge_daemon.own_command import ask
 from edge_daemon.updates.describing import describe
 from edge_daemon.updates.folder import UpdateFolder
+from edge_daemon.updates.guarding import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from edge_daemon.clock import Clock
     from edge_daemon.config import Settings
+    from edge_daemon.flow import Analysis
     from edge_daemon.log import EventLog
 
 _TURN_S: Final = 5.0
@@ -52,6 +54,8 @@ class UpdatePart:
         Events.
     changed
         Called when other versions are in use.
+    analysis
+        What the analysis does now.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class UpdatePart:
         clock: Clock,
         log: EventLog,
         changed: Callable[[], None],
+        analysis: Callable[[], Analysis],
     ) -> None:
         self.progressed_at = clock.monotonic()
         self._settings = settings
@@ -70,6 +75,7 @@ class UpdatePart:
         self._clock = clock
         self._log = log
         self._changed = changed
+        self._guard = Guard(settings, clock, log, analysis)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
         self._looked_at: float | None = None
@@ -81,7 +87,10 @@ class UpdatePart:
 
     def start(self) -> None:
         """Count this start against what is being watched, then begin."""
-        self._guard_start()
+        try:
+            self._guard.start()
+        except EdgeError as error:
+            self._reason = error.message
         self._in_use = self._versions()
         self._thread.start()
 
@@ -129,14 +138,16 @@ class UpdatePart:
                 self._log.on_change("updates", self._reason, Event.UPDATES_ENDED, error_type="look")
             else:
                 self._log.forget("updates")
+        self._guard.end()
 
     def _turn(self) -> None:
         self._notice()
+        self._guard.turn()
         if self._clock.monotonic() - self._began > _LASTED_S:
-            self._note_lasting()
+            self._guard.lasted()
         if self._is_due():
             self._look()
-            self._notice()
+        self._notice()
         trusted = (self._folder.trust / "first.root.json").exists()
         self._known = describe(self._data_dir) if trusted or self._in_use else None
 
@@ -158,31 +169,6 @@ class UpdatePart:
         except EdgeError:
             return {}
         return {key: slot.active.folder for key, slot in slots.items() if slot.active is not None}
-
-    def _guard_start(self) -> None:
-        """Take back what the service does not survive: it was started too often with it."""
-        try:
-            state = self._folder.read()
-            watched = [key for key, slot in state.slots.items() if slot.watch is not None]
-            if not watched:
-                return
-            with self._folder.locked():
-                state = self._folder.read()
-                for key in watched:
-                    state = state.with_slot(key, state.slot(key).started())
-                self._folder.write(state)
-        except EdgeError as error:
-            self._reason = error.message
-
-    def _note_lasting(self) -> None:
-        slots = self._folder.read().slots
-        if not any(slot.watch is not None and slot.watch.starts for slot in slots.values()):
-            return
-        with self._folder.locked():
-            state = self._folder.read()
-            for key, slot in state.slots.items():
-                state = state.with_slot(key, slot.lasted())
-            self._folder.write(state)
 
     def _is_due(self) -> bool:
         if (

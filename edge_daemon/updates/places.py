@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_daemon.resources import models_dir, profiles_dir
 from edge_daemon.tasks import Plan
-from edge_daemon.updates.folder import active_folders
+from edge_daemon.updates.folder import UpdateFolder, active_folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,5 +36,34 @@ def with_updates(plan: Plan, data_dir: Path) -> Plan:
     return Plan(
         profile_dirs=(*plan.profile_dirs, *active_folders(data_dir, "profile")),
         model_dirs=(*plan.model_dirs, *active_folders(data_dir, "model")),
+        max_bytes=plan.max_bytes,
+    )
+
+
+def plan_with(plan: Plan, data_dir: Path, key: str, place: Path) -> Plan:
+    """Search as the box would with another version of one item in use.
+
+    Parameters
+    ----------
+    plan
+        What ships and the site's own.
+    data_dir
+        Of the box.
+    key
+        Of the item.
+    place
+        Search folder of that version.
+    """
+    kind = key.partition("/")[0]
+    beside = UpdateFolder(data_dir).versions_of(key)
+    others = {
+        name: [path for path in active_folders(data_dir, name) if path.parent != beside]
+        for name in ("profile", "model")
+    }
+    if kind in others:
+        others[kind].append(place)
+    return Plan(
+        profile_dirs=(*plan.profile_dirs, *others["profile"]),
+        model_dirs=(*plan.model_dirs, *others["model"]),
         max_bytes=plan.max_bytes,
     )

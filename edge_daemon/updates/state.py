@@ -82,8 +82,6 @@ class Watch:
         Wall time, a label.
     starts
         Starts of the service since, before it showed that it works.
-    losses
-        Worker processes lost since.
     before
         Share of captures that failed before it, 0 to 1.
     """
@@ -91,7 +89,6 @@ class Watch:
     since_capture: int
     since: str
     starts: int = 0
-    losses: int = 0
     before: float = 0.0
 
 
