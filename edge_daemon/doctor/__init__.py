@@ -24,6 +24,7 @@ def judge(facts: Facts) -> list[Check]:
         checks.database(facts.database),
         checks.backups(facts.backups, facts.database.exists),
         *map(checks.wear, facts.wear),
+        checks.journal(facts.journal_mb),
         checks.power(facts.power),
         checks.temperature(facts.power),
         checks.memory(facts.memory),
@@ -34,6 +35,7 @@ def judge(facts: Facts) -> list[Check]:
         part_checks.confinement(facts.unconfined),
         *(part_checks.source(source, facts.service) for source in facts.sources),
         part_checks.server(facts.server, facts.service),
+        part_checks.page(facts.page, facts.service),
         part_checks.service(facts.service),
         *part_checks.conditions(facts.service),
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from edge_daemon.resources import systemd_dir
 from edge_daemon.store.sqlite_version import has_wal_reset_bug
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _BACKUP_H: Final = 48.0
 _WORN: Final = 8
 _FEW_FILES: Final = 10_000
 _HOT: Final = 80.0
+_JOURNAL_MB: Final = 500
 SERVICE_MB: Final = 160
 WORKER_MB: Final = 160
 """What one process is counted with, MB; measured, with a margin (docs/security.md)."""
@@ -198,12 +200,26 @@ def backups(facts: Sequence[Backup], has_database: bool) -> Check | None:  # noq
 def wear(facts: Wear) -> Check:
     """Check how much of its life a card has left."""
     name = "card wear"
+    if not facts.used_tenths and facts.reserve in ("unknown", "normal"):
+        return ok(name, f"{facts.device} does not tell; keep a backup elsewhere (storage.md)")
     used = f"{facts.device}: {facts.used_tenths * 10} % of its life used"
     if facts.reserve == "urgent" or facts.used_tenths > 10:
         return bad(name, f"{used}, reserve blocks run out", "replace the card now")
     if facts.reserve == "warning" or facts.used_tenths >= _WORN:
         return doubt(name, used, "order a new card, and copy the data folder to it")
     return ok(name, used)
+
+
+def journal(size_mb: int | None) -> Check | None:
+    """Check that the system's journal leaves the disk to the results."""
+    if size_mb is None:
+        return None
+    name, text = "journal", f"{size_mb} MB of the disk"
+    if size_mb > _JOURNAL_MB:
+        advice = systemd_dir() / "journald.conf.d/edge-daemon.conf"
+        fix = f"copy {advice} to /etc/systemd/journald.conf.d, restart systemd-journald"
+        return doubt(name, text, fix)
+    return ok(name, text)
 
 
 def power(facts: Power) -> Check | None:

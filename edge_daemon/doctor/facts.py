@@ -86,7 +86,7 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Wear:
-    """A card that reports its wear: tenths of its life used, and whether its reserve is low."""
+    """A card: tenths of its life used (0: it does not tell), and whether its reserve is low."""
 
     device: str
     used_tenths: int
@@ -245,6 +245,14 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """The technician's page: where it is to be, and why it is not served; empty where it is."""
+
+    address: str
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything; None where this machine has no such thing, or it cannot be read."""
 
@@ -264,3 +272,5 @@ class Facts:
     memory: Memory | None
     service: Service
     server: Server | None
+    page: Page | None
+    journal_mb: int | None

@@ -7,18 +7,30 @@ from typing import TYPE_CHECKING, Final
 
 from edge_daemon.doctor.checks import Check, bad, doubt, ok
 from edge_daemon.doctor.facts import FolderSource, SerialSource
+from edge_daemon.resources import systemd_dir
 from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_daemon.doctor.facts import NetworkSource, Probe, Server, Service, Source
+    from edge_daemon.doctor.facts import NetworkSource, Page, Probe, Server, Service, Source
+
+
+def drop_in(name: str) -> str:
+    """Say how to give the unit what it lacks."""
+    source = systemd_dir() / "edge-daemon.service.d" / name
+    target = "/etc/systemd/system/edge-daemon.service.d"
+    return (
+        f"`mkdir -p {target}; cp {source} {target}`, then `systemctl daemon-reload` and "
+        "`systemctl restart edge-daemon`"
+    )
+
 
 _HIDDEN: Final = ("/tmp", "/var/tmp")  # noqa: S108 - folders a unit with PrivateTmp cannot see
 _MANY_RESTARTS: Final = 3
 _RENEWAL_DAYS: Final = 14.0  # the service renews a month before the end
 _ROOM: Final = 160  # of a message that must stay one line
-_LINES: Final = "copy lines.conf into edge-daemon.service.d, then `systemctl daemon-reload`"
+_LINES: Final = drop_in("lines.conf")
 
 
 def source(facts: Source, service: Service) -> Check:
@@ -158,8 +170,7 @@ def server(facts: Server | None, service: Service) -> Check | None:
         return None
     name = "central server"
     if service.loaded and service.private_network:
-        fix = "copy sync.conf into edge-daemon.service.d, then `systemctl daemon-reload`"
-        return bad(name, "the unit opens no network", fix)
+        return bad(name, "the unit opens no network", drop_in("sync.conf"))
     if facts.trouble:
         fix = "check network, name server and proxy; nothing is lost, results wait (sync.md)"
         return bad(name, f"{facts.address}: {facts.trouble}", fix)
@@ -167,6 +178,19 @@ def server(facts: Server | None, service: Service) -> Check | None:
         text = f"the box's certificate ends in {counted(round(facts.valid_days), 'day')}"
         return doubt(name, text, "let the service run online: it renews it; else enrol again")
     return ok(name, f"{facts.address} answers")
+
+
+def page(facts: Page | None, service: Service) -> Check | None:
+    """Check that somebody can open the technician's page."""
+    if facts is None:
+        return None
+    name = "page"
+    if service.loaded and service.private_network:
+        text = "the unit opens no network: nobody can open the page"
+        return doubt(name, text, drop_in("web.conf"))
+    if facts.trouble:
+        return doubt(name, facts.trouble, "see web.md, or set `web.enabled = false`")
+    return ok(name, facts.address)
 
 
 def conditions(facts: Service) -> Sequence[Check]:

@@ -56,6 +56,8 @@ def read_facts(config: Path, data_dir: Path, pid: int | None, status_file: Path)
         memory=read_system.memory(settings.workers.count if settings else usable_cores()),
         service=read_parts.service(pid, status_file),
         server=read_parts.server(data_dir, settings.sync.proxy if settings else None),
+        page=read_parts.page(settings.web, status_file) if settings else None,
+        journal_mb=read_system.journal_mb(),
     )
 
 

@@ -19,6 +19,7 @@ from edge_daemon.doctor.access import may
 from edge_daemon.doctor.facts import (
     FolderSource,
     NetworkSource,
+    Page,
     Probe,
     SerialSource,
     Server,
@@ -35,6 +36,7 @@ from edge_daemon.sync.identity import load
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edge_daemon.config import Web
     from edge_daemon.doctor.access import Account
     from edge_daemon.doctor.facts import Source
     from edge_daemon.source_settings import TcpSource as ConfiguredTcp
@@ -156,6 +158,17 @@ def server(data_dir: Path, proxy: str | None) -> Server | None:
     except (EdgeError, OSError, ValueError) as error:
         return Server(who.server, str(error), 0.0)
     return Server(who.server, "", days)
+
+
+def page(web: Web, status_file: Path) -> Page | None:
+    """Ask the status file about the page; None where nobody wants one."""
+    if not web.enabled:
+        return None
+    try:
+        told = json.loads(status_file.read_text(encoding="utf-8"))["web"]
+        return Page(told["url"] or web.listen, told["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Page(web.listen, "")  # the line of the service says that it does not run
 
 
 def service(pid: int | None, status_file: Path, root: Path = Path("/")) -> Service:

@@ -86,19 +86,25 @@ def _unescaped(field: str) -> str:
 
 
 def wear(root: Path = ROOT) -> tuple[Wear, ...]:
-    """Ask every eMMC and SD card that tells its wear (JEDEC life time estimates)."""
+    """Ask every eMMC and SD card for its wear (JEDEC life time estimates)."""
     found = []
-    for device in sorted((root / "sys/block").glob("mmcblk*")):
-        life = text(device / "device/life_time")
-        try:
-            tenths = max(int(word, 16) for word in (life or "").split())
-        except ValueError:
-            continue
+    for device in sorted((root / "sys/block").glob("mmcblk[0-9]")):
+        life = text(device / "device/life_time") or ""
+        # 0x01 means "0 to 10 % used"; 0, and most SD cards, say nothing.
+        tenths = max((int(word, 16) for word in re.findall("0x[0-9a-fA-F]+", life)), default=0)
         reserve = int(text(device / "device/pre_eol_info") or "0", 16)
-        # 0x01 means "0 to 10 % used"; 0 means that the card does not say.
-        if tenths:
-            found.append(Wear(device.name, tenths, _RESERVES.get(reserve, "unknown")))
+        found.append(Wear(device.name, tenths, _RESERVES.get(reserve, "unknown")))
     return tuple(found)
+
+
+def journal_mb(root: Path = ROOT) -> int | None:
+    """Sum up what the system's journal takes of the disk; None where it keeps none there."""
+    folder = root / "var/log/journal"
+    try:
+        files = [file.stat() for file in folder.rglob("*.journal*")]
+    except OSError:
+        return None
+    return sum(status.st_blocks * 512 for status in files) >> 20 if folder.is_dir() else None
 
 
 def power(root: Path = ROOT) -> Power:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_daemon.doctor import checks, facts, part_checks
@@ -295,3 +297,24 @@ def test_central_server():
 def test_conditions_of_the_service_are_repeated():
     (found,) = part_checks.conditions(facts.Service(pid=7, conditions=(("an1 is blind", "Look."),)))
     holds(found, "doubt", "an1 is blind", "Look.")
+
+
+def test_a_card_that_does_not_tell_its_wear_is_named():
+    holds(checks.wear(facts.Wear("mmcblk1", 0, "unknown")), "ok", "mmcblk1 does not tell", "backup")
+    holds(checks.wear(facts.Wear("mmcblk1", 0, "urgent")), "bad", "replace the card")
+
+
+def test_journal():
+    assert checks.journal(None) is None
+    holds(checks.journal(500), "ok", "500 MB")
+    holds(checks.journal(501), "doubt", "501 MB", "journald.conf.d/edge-daemon.conf")
+
+
+def test_page():
+    page = facts.Page("127.0.0.1:8470", "")
+    assert part_checks.page(None, BOX) is None
+    holds(part_checks.page(page, BOX), "ok", "127.0.0.1:8470")
+    shut = replace(BOX, private_network=True)
+    holds(part_checks.page(page, shut), "doubt", "nobody can open the page", "web.conf", "restart")
+    taken = facts.Page("127.0.0.1:8470", "the port is taken")
+    holds(part_checks.page(taken, BOX), "doubt", "the port is taken", "web.md")

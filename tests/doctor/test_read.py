@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from edge_daemon.clock import SystemClock
+from edge_daemon.config import Web
 from edge_daemon.doctor import facts, read_parts, read_store, read_system
 from edge_daemon.doctor.access import Account, may, service_account
 from edge_daemon.records import RawCapture
@@ -65,8 +66,27 @@ def test_card_wear(tmp_path):
     plant(tmp_path, "sys/block/mmcblk1/device/life_time", "0x00 0x00\n")
     plant(tmp_path, "sys/block/mmcblk2/device/name", "SD\n")
     plant(tmp_path, "sys/block/mmcblk3/device/life_time", "nonsense\n")
-    assert read_system.wear(tmp_path) == (facts.Wear("mmcblk0", 9, "warning"),)
+    plant(tmp_path, "sys/block/mmcblk0boot0/size", "0\n")
+    silent = [facts.Wear(f"mmcblk{number}", 0, "unknown") for number in (1, 2, 3)]
+    assert read_system.wear(tmp_path) == (facts.Wear("mmcblk0", 9, "warning"), *silent)
     assert read_system.wear(tmp_path / "none") == ()
+
+
+def test_the_size_of_the_journal(tmp_path):
+    assert read_system.journal_mb(tmp_path) is None
+    plant(tmp_path, "var/log/journal/abc/system.journal", "x" * (3 << 20))
+    plant(tmp_path, "var/log/journal/abc/user-1000@1.journal~", "x" * (1 << 20))
+    assert read_system.journal_mb(tmp_path) == 4
+
+
+def test_the_page(tmp_path):
+    web, told = Web(), tmp_path / "status.json"
+    assert read_parts.page(web, told) == facts.Page("127.0.0.1:8470", "")
+    told.write_text('{"web": {"url": null, "reason": "the port is taken"}}')
+    assert read_parts.page(web, told) == facts.Page("127.0.0.1:8470", "the port is taken")
+    told.write_text('{"web": {"url": "http://127.0.0.1:1/", "reason": ""}}')
+    assert read_parts.page(web, told) == facts.Page("http://127.0.0.1:1/", "")
+    assert read_parts.page(Web(enabled=False), told) is None
 
 
 def test_power_and_temperature_of_a_pi(tmp_path):

@@ -6,6 +6,8 @@ import re
 import socket
 from pathlib import Path
 
+from edge_daemon.simulator.cohort import sample
+
 from .conftest import wait
 
 PER_HOUR = 1_000_000
@@ -42,3 +44,39 @@ def _window(box, beats) -> int:
     before = sum(map(written, pids))
     beats(BEATS)
     return sum(map(written, pids)) - before
+
+
+LOGGED_PER_RUN = 1_500
+LOGGED_PER_IDLE_HOUR = 10_000
+
+
+def test_the_journal_gets_little_for_a_run_and_nothing_while_nothing_happens(box, tmp_path):
+    runs, beats = 4, 40
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        box.start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="300000")
+        wait(lambda: len(box.workers()) == 2)
+        wait(lambda: "web_serving" in box.log())
+        manager.recv(200)
+
+        def events():
+            """Count what we write; native libraries of workers speak once when they start."""
+            return [line for line in box.log().splitlines() if line.startswith("{")]
+
+        before = events()
+        for index in range(runs):
+            taken = sample(index, events=600, seed=3, firmware="1.0")
+            (box.export / f".{index}.part").write_bytes(taken.data)
+            (box.export / f".{index}.part").rename(box.export / f"{index}.fcs")
+        wait(lambda: box.ended() == runs)
+        wait(lambda: box.log().count("capture_classified") == runs)
+        after = events()
+        said = sum(len(line) + 1 for line in after[len(before) :])
+        left = beats
+        while left:
+            left -= manager.recv(200) == b"WATCHDOG=1"
+        idle = sum(len(line) + 1 for line in events()[len(after) :])
+    print(f"logged: {said // runs} bytes a run, {idle} bytes in {beats} idle turns")  # noqa: T201 - the figure
+    assert 0 < said <= runs * LOGGED_PER_RUN
+    assert idle <= LOGGED_PER_IDLE_HOUR * beats // BEATS_PER_HOUR
