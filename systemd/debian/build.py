@@ -76,11 +76,14 @@ def build(asked: argparse.Namespace, arch: str, scratch: Path) -> Path:
     digest = hashlib.sha256(own.read_bytes()).hexdigest()
     for python in asked.python:
         lock = requirements((source / "constraints.txt").read_text(), MACHINES[arch], python)
-        wanted = shelf / f"requirements-{python}.txt"
-        wanted.write_text(lock)
-        download(wanted, shelf / "wheels", MACHINES[arch], python, asked.wheels)
-        line = f"edge-daemon=={project['version']} --hash=sha256:{digest}\n"
-        wanted.write_text(lock + line)
+        asking, fetched = scratch / f"lock-{python}.txt", scratch / python
+        asking.write_text(lock)
+        download(asking, fetched, MACHINES[arch], python, asked.wheels)
+        exact = narrowed(lock, fetched)
+        line = f"edge-daemon=={project['version']} \\\n    --hash=sha256:{digest}\n"
+        (shelf / f"requirements-{python}.txt").write_text(exact + line)
+        for wheel in fetched.glob("*.whl"):
+            shutil.copyfile(wheel, shelf / "wheels" / wheel.name)
     (shelf / "version").write_text(f"{version}\n")
     put_files(tree)
     document(tree, source, version, epoch)
@@ -172,8 +175,22 @@ def download(wanted: Path, out: Path, machine: str, python: str, kept: Path | No
         sys.exit(f"the wheels for Python {python} on {machine} cannot be had:\n{done.stderr}")
     if kept is not None:
         for wheel in out.glob("*.whl"):
-            if not wheel.name.startswith("edge_daemon-"):
-                shutil.copy2(wheel, kept / wheel.name)
+            shutil.copyfile(wheel, kept / wheel.name)
+
+
+def narrowed(lock: str, fetched: Path) -> str:
+    """Leave of each package's hashes the one of the wheel that is for this Python and processor.
+
+    A box then has nothing to choose: the package brings the wheels of several Pythons, and the
+    lock file names them all.
+    """
+    have = {hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in fetched.glob("*.whl")}
+    kept = []
+    for block in re.split(r"\n(?=[a-z0-9])", lock.strip()):
+        pin = block.partition(" \\\n")[0]
+        (digest,) = have & set(re.findall(r"sha256:([0-9a-f]{64})", block))
+        kept.append(f"{pin} \\\n    --hash=sha256:{digest}\n")
+    return "".join(kept)
 
 
 def put_files(tree: Path) -> None:

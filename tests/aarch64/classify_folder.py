@@ -27,7 +27,7 @@ def main(folder: Path, out: Path) -> None:
     registry = Registry.load([profiles_dir()])
     shelf = BundleShelf.load([models_dir()])
     arrays: dict[str, np.ndarray] = {"machine": np.array(platform.machine())}
-    for path in sorted(folder.glob("*.fcs")):
+    for path in sorted([*folder.glob("*.fcs"), *folder.glob("*.edp")]):
         data = path.read_bytes()
         batch = decode(data, registry.match(data, path.name), name=path.name)
         bundle = shelf.for_profile(batch.profile, batch.sample.species)

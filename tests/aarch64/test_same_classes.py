@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_daemon.cli.demo_analyzers import ANIMALS
 from edge_daemon.resources import models_dir
-from edge_daemon.simulator.cohort import simulate
+from edge_daemon.simulator.cohort import sample, simulate
 
 PROCESSORS = ("cortex-a53", "cortex-a72", "cortex-a76")
 """Raspberry Pi 3, 4 and 5: without and with the dot-product instructions."""
@@ -42,9 +43,23 @@ def emulate(box, processor, *arguments):
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """Runs of several species, and what this machine makes of them."""
+    """Runs of several species and both instruments, and what this machine makes of them."""
     folder = tmp_path_factory.mktemp("cohort")
-    simulate(folder, samples=6, events=4000, seed=64)
+    simulate(folder, samples=5, events=4000, seed=64)
+    pulses = sample(5, instrument="sim_pulse4", events=1500, seed=64)
+    (folder / pulses.name).write_bytes(pulses.data)
+    subprocess.run([sys.executable, SCRIPT, folder, folder / "here.npz"], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Every run of `edge-daemon demo --once`, in full, and what this machine makes of them."""
+    folder = tmp_path_factory.mktemp("demo")
+    for index, animal in enumerate(ANIMALS * 2):
+        instrument = ("sim_optical4", "sim_pulse4")[index % 2]
+        run = sample(index, instrument=instrument, events=20_000, seed=1, species=(animal,))
+        (folder / run.name).write_bytes(run.data)
     subprocess.run([sys.executable, SCRIPT, folder, folder / "here.npz"], check=True)
     return folder
 
@@ -60,9 +75,28 @@ def test_every_shipped_bundle_reproduces_its_golden_vectors(box, processor):
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_the_same_cells_get_the_same_classes(box, processor, cohort):
-    out = cohort / f"{processor}.npz"
-    emulate(box, processor, str(SCRIPT), str(cohort), str(out))
-    with np.load(cohort / "here.npz") as here, np.load(out) as there:
+    hold_alike(box, processor, cohort)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_the_runs_of_the_demo_get_the_same_classes(box, processor, demo):
+    hold_alike(box, processor, demo)
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_the_service_and_the_command_line_can_be_imported(box, processor):
+    parts = "cli, service, web.app, sync.part, upkeep, doctor, simulator.cohort, sandbox"
+    modules = ", ".join(f"edge_daemon.{part}" for part in parts.split(", "))
+    said = emulate(box, processor, "-c", f"import {modules}, platform; print(platform.machine())")
+    assert said.strip() == "aarch64"
+
+
+def hold_alike(box, processor, folder):
+    """Classify a folder there, and hold every cell and value to what came out here."""
+    out = folder / f"{processor}.npz"
+    emulate(box, processor, str(SCRIPT), str(folder), str(out))
+    with np.load(folder / "here.npz") as here, np.load(out) as there:
         assert str(there["machine"]) == "aarch64"
         assert str(here["machine"]) == platform.machine()
         assert sorted(here.files) == sorted(there.files)
