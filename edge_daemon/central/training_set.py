@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import select
 
 from edge_daemon import joining
-from edge_daemon.central.feeds.documents import Choice, Told, pages
+from edge_daemon.central.feeds.documents import Choice, Told, pages, settled
 from edge_daemon.central.feeds.versions import NO_PATIENT
 from edge_daemon.central.reading import Scope
 from edge_daemon.central.schema import raw_objects
@@ -144,7 +144,7 @@ def _of_clinic(reader: Reader, clinic: int, wanted: Wanted) -> Iterator[Example]
     scope = Scope(frozenset({clinic}))
     kinds = frozenset({"simulated" if wanted.simulated else "clinical"})
     boxes: dict[str, _Box] = defaultdict(_Box)
-    choice = Choice(_WHAT, kinds, upto=(1 << 63) - 1)
+    choice = Choice(_WHAT, kinds, upto=settled(reader, scope))
     for page in pages(reader, scope, choice):
         for told in map(_slim, page):
             device, *capture = told.result

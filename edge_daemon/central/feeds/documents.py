@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edge_daemon.central.reading import Reader, Scope
 
 PAGE: Final = 200
+WINDOW: Final = 50_000
 _LOOK_S: Final = 0.05
 _PATIENCE_S: Final = 10.0
 
@@ -97,14 +98,18 @@ class Choice:
 def pages(
     reader: Reader, scope: Scope, choice: Choice, *, size: int = PAGE
 ) -> Iterator[list[Told]]:
-    """Yield the documents of a scope in the order of their numbers."""
+    """Yield the documents of a scope in the order of their numbers.
+
+    No question looks at more than `WINDOW` numbers, however few of them are asked for.
+    """
     types = [f"{what}.{kind}" for what in sorted(choice.what) for kind in sorted(choice.kinds)]
     after = choice.after
-    while True:
+    while after < choice.upto:
+        end = min(choice.upto, after + WINDOW)
         query = (
             _documents()
             .where(scope.of(documents), documents.c.type.in_(types))
-            .where(documents.c.id > after, documents.c.id <= choice.upto)
+            .where(documents.c.id > after, documents.c.id <= end)
             .order_by(documents.c.id)
             .limit(size)
         )
@@ -114,9 +119,7 @@ def pages(
             found = [_told(row) for row in db.execute(query).mappings()]
         if found:
             yield found
-            after = found[-1].id
-        if len(found) < size:
-            return
+        after = found[-1].id if len(found) == size else end
 
 
 def related(
@@ -145,21 +148,6 @@ def related(
             if told.result in wanted:
                 found[told.result].append(told)
     return found
-
-
-def count(reader: Reader, scope: Scope, choice: Choice) -> int:
-    """Count the documents of a choice."""
-    types = [f"{what}.{kind}" for what in choice.what for kind in choice.kinds]
-    query = select(func.count()).where(
-        scope.of(documents),
-        documents.c.type.in_(types),
-        documents.c.id > choice.after,
-        documents.c.id <= choice.upto,
-    )
-    if choice.since is not None:
-        query = query.where(documents.c.received_at >= choice.since)
-    with reader.reading(scope) as db:
-        return int(db.execute(query).scalar_one())
 
 
 def settled(

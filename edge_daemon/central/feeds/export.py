@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edge_daemon import __version__
 from edge_daemon.central.feeds.columns import TABLES, Entry, other_units
-from edge_daemon.central.feeds.documents import PAGE, Choice, count, pages, related, settled
+from edge_daemon.central.feeds.documents import PAGE, Choice, pages, related, settled
 from edge_daemon.central.feeds.tables import TableWriter, Written, hidden_name, publish
 from edge_daemon.central.feeds.versions import FOLLOWED, as_run, origin, version_after
 from edge_daemon.exchange.fhir import as_fhir
@@ -128,9 +128,8 @@ def export(reader: Reader, order: Order, progress: Callable[[int, int], None]) -
     what = frozenset().union(*(types for _, types in tables.values())) if tables else FOLLOWED
     upto = settled(reader, order.scope)
     choice = Choice(what, order.kinds, order.after, upto, order.since)
-    total = count(reader, order.scope, choice)
     done = Done(max(upto, order.after))
-    walk = _walk(reader, order, choice, done, total, progress)
+    walk = _walk(reader, order, choice, done, progress)
     (order.out if order.to_folder else order.out.parent).mkdir(parents=True, exist_ok=True)
     if tables:
         _write_tables(walk, reader, order, upto, done)
@@ -157,21 +156,20 @@ def _walk(
     order: Order,
     choice: Choice,
     done: Done,
-    total: int,
     progress: Callable[[int, int], None],
 ) -> Iterator[list[Told]]:
     """Page through the choice, at most `limit` documents, and note how far it went."""
-    seen, most = 0, total if order.limit is None else min(total, order.limit)
-    progress(0, most)
+    seen, numbers = 0, max(0, choice.upto - choice.after)
+    progress(0, numbers)
     for page in pages(reader, order.scope, choice, size=PAGE):
         taken = page if order.limit is None else page[: order.limit - seen]
-        if taken:
-            yield taken
+        yield taken
         seen += len(taken)
-        progress(seen, most)
-        if order.limit is not None and seen >= order.limit:
-            done.through = taken[-1].id if taken else done.through
+        progress(taken[-1].id - choice.after, numbers)
+        if seen == order.limit:
+            done.through = taken[-1].id
             return
+    progress(numbers, numbers)
 
 
 def _write_tables(

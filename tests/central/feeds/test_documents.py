@@ -27,6 +27,19 @@ def test_pages_are_in_order_and_hold_only_the_scopes_documents(centre):
     assert [one.id for one in told] == sorted(one.id for one in told)
 
 
+def test_no_question_looks_at_more_than_a_window_of_numbers(centre, monkeypatch):
+    from edge_daemon.central.feeds import documents
+
+    monkeypatch.setattr(documents, "WINDOW", 3)
+    mine, other = centre.box("A"), centre.box("B")
+    for number in range(10):
+        centre.send(mine if number in (0, 8) else other, ("run", run_body(number)))
+    scope = scope_of(centre.reader, Reach(clinic=mine.clinic_id))
+    choice = Choice(frozenset({"run"}), KINDS, upto=centre.highest())
+    found = [one for page in pages(centre.reader, scope, choice) for one in page]
+    assert [one.body["capture"] for one in found] == [capture_of(0), capture_of(8)]
+
+
 def test_what_is_of_a_result_is_found_and_nothing_else(centre):
     box, other = centre.box("A"), centre.box("B")
     centre.send(box, ("run", run_body(1)), ("note", said_body("note")), ("run", run_body(2)))
