@@ -15,6 +15,7 @@ from edge_daemon import errors
 from edge_daemon.cli import output
 from edge_daemon.cli.central_places import open_store, places
 from edge_daemon.cli.options import Moment, json_option
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ _KINDS: Final = {
     "simulated": frozenset({"simulated"}),
     "all": frozenset({"clinical", "simulated"}),
 }
+_CALLED: Final = {
+    "results": "result", "reports": "report", "said": "remark", "messages": "message",
+}  # fmt: skip
 
 
 def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,10 +181,11 @@ def _told(order: Order, done: Done, as_json: bool) -> int:
     if as_json:
         output.emit_json(done.as_json(order))
     else:
-        wrote = ", ".join(f"{number:,} {what}" for what, number in done.counts.items())
+        wrote = ", ".join(counted(n, _CALLED[what]) for what, n in done.counts.items())
         output.say(f"Wrote {wrote or 'nothing'} to {order.out}; go on with --after {done.through}.")
     for what, times in done.other_units.items():
-        output.say(f"{times:,} values of {what} have no column in that unit and were left out.")
+        values = counted(times, "value")
+        output.say(f"{values} of {what}: no column takes that unit, so they were left out.")
     return errors.EXIT_WARNINGS if done.other_units else errors.EXIT_OK
 
 

@@ -19,6 +19,7 @@ from edge_daemon.cli import output
 from edge_daemon.cli.central_feeds import reading
 from edge_daemon.cli.central_places import open_store, places
 from edge_daemon.cli.options import json_option
+from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -357,8 +358,8 @@ def _told(manifest: Mapping[str, Any], out: Path, as_json: bool) -> int:
     if as_json:
         output.emit_json({key: value for key, value in manifest.items() if key != "files"})
     else:
-        output.say(f"Wrote {train} captures to train from, and {manifest['captures']['held-out']} "
-                   f"held out, to {out}.")  # fmt: skip
+        held = manifest["captures"]["held-out"]
+        output.say(f"Wrote {counted(train, 'capture')} to train from, {held} held out, to {out}.")
         for why, number in manifest["left_out"].items():
             output.say(f"{number:,} left out: {why}.")
     if train >= MIN_RUNS:

@@ -82,7 +82,12 @@ _ORIGIN: Final = (
     Column("clinic", "text", lambda e: e.told.clinic, "name of the clinic"),
     Column("device_id", "text", lambda e: e.told.device_id, "id of the box"),
     Column("box", "text", lambda e: e.told.box, "name of the box"),
-    Column("result_id", "text", lambda e: result_id(e.told), "the same in all versions"),
+    Column(
+        "result_id",
+        "text",
+        lambda e: result_id(e.told),
+        "of the capture: the same in all versions",
+    ),
     Column("instrument", "text", _body("instrument"), "the source's name at the box"),
     Column("capture", "text", _body("capture"), "SHA-256 of the raw capture"),
     Column("created_at", "text", lambda e: e.told.created_at, "by the box's clock"),

@@ -211,7 +211,7 @@ def result_id(run: Told) -> str:
 def sentence(told: Told) -> dict[str, str | None]:
     """Say in words what a person said, and which value it concerns."""
     body = told.body
-    dated = f", {body['made_at'][:10]}" if body["made_clock"] == "synchronised" else ""
+    dated = f" ({body['made_at'][:10]})" if body["made_clock"] == "synchronised" else ""
     who = f"by {body['by']}{dated}"
     if told.what == "correction":
         return {"concerns": None, "text": f"Corrected {who}: {_changes(body)}. {body['reason']}"}

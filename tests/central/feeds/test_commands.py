@@ -61,7 +61,7 @@ def test_an_export_says_what_it_wrote_and_how_to_go_on(centre, run, tmp_path):
     assert "Wrote nothing" in more.stderr
     assert "--after 1" in more.stderr
     later = run("export", "--format", "csv", "-o", tmp_path / "l.csv", "--since", "2026-01-01")
-    assert "1 results" in later.stderr
+    assert "Wrote 1 result to" in later.stderr
     with centre.store.engine.connect() as db:
         deeds = db.exec_driver_sql("SELECT subject FROM audit WHERE action = 'exported'")
         told = [row[0].removeprefix("every clinic as ") for row in deeds]

@@ -129,7 +129,7 @@ def test_fhir_bundles_say_that_a_result_was_corrected(filled, tmp_path):
     assert len({bundle["entry"][0]["fullUrl"] for bundle in bundles}) == 1
     assert len({bundle["identifier"]["value"] for bundle in bundles}) == 3
     assert "Corrected by Ann" in reports[2]["conclusion"]
-    assert "Note by Ann, 2026-01-06 on platelets: fasted" in reports[2]["conclusion"]
+    assert "Note by Ann (2026-01-06) on platelets: fasted" in reports[2]["conclusion"]
     patient = next(
         e["resource"] for e in bundles[2]["entry"] if e["resource"]["resourceType"] == "Patient"
     )

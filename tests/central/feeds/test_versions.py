@@ -137,7 +137,7 @@ def test_what_people_said_is_told_in_words():
     }  # fmt: skip
     named = said_body("correction", changes={"patient_name": [None, None], "breed": [None, "Pug"]})
     assert sentence(told(1, "correction", named))["text"] == (
-        "Corrected by Ann, 2026-01-06: breed – → Pug, patient name. typed wrongly"
+        "Corrected by Ann (2026-01-06): breed – → Pug, patient name. typed wrongly"
     )
 
 
