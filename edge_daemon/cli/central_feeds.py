@@ -32,6 +32,10 @@ _KINDS: Final = {
     "simulated": frozenset({"simulated"}),
     "all": frozenset({"clinical", "simulated"}),
 }
+POLL_S: Final = 2.0
+AT_ONCE: Final = 8
+"""Feeds that are delivered at the same time; each needs two connections to the database."""
+
 _CALLED: Final = {
     "results": "result", "reports": "report", "said": "remark", "messages": "message",
 }  # fmt: skip
@@ -312,36 +316,61 @@ def run_feeds(
         sender = Sender(store.engine, reader, roster, stopped=stopping.is_set)
         for name in names:
             roster.named(name)
-        wait_s = 0.0
-        while not stopping.wait(wait_s):
-            wait_s = _turn(sender, roster, names)
-            if once:
-                break
+        _deliver(sender, roster, names, stopping, once=once)
         found = [one for one in roster.listed() if not names or one.name in names]
     if as_json:
         output.emit_json([one.as_json() for one in found])
     return errors.EXIT_RETRY_LATER if once and any(one.code for one in found) else errors.EXIT_OK
 
 
-def _turn(sender: Sender, roster: FeedRoster, names: tuple[str, ...]) -> float:
-    """Give every feed a turn; say what is new; return the seconds until the next."""
-    from edge_daemon.central.feeds.sender import POLL_S
+def _deliver(
+    sender: Sender,
+    roster: FeedRoster,
+    names: tuple[str, ...],
+    stopping: threading.Event,
+    *,
+    once: bool,
+) -> None:
+    """Give every feed turns of its own: a receiver that does not answer delays no other."""
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-    wait_s = POLL_S
-    for before in roster.listed():
-        if names and before.name not in names:
-            continue
-        try:
-            wait_s = min(wait_s, sender.deliver(before.name))
-        except errors.Retryable as error:
-            output.say(f"{before.name}: {error.message}")
-            continue
+    from sqlalchemy.exc import OperationalError
+
+    turns: dict[str, Future[None]] = {}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        while not stopping.is_set():
+            try:
+                due = [one for one in roster.listed() if not names or one.name in names]
+            except OperationalError as error:
+                if once:
+                    raise
+                output.say(f"the database cannot be reached: {error.orig}")
+                due = []
+            for one in due:
+                if one.name not in turns or turns[one.name].done():
+                    turns[one.name] = pool.submit(_turn, sender, roster, one)
+            if once:
+                return
+            stopping.wait(POLL_S)
+
+
+def _turn(sender: Sender, roster: FeedRoster, before: Feed) -> None:
+    """Give one feed a turn, and say what is new."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        sender.deliver(before.name)
         now = roster.named(before.name)
-        if now.sent > before.sent:
-            output.say(f"{now.name}: {now.sent - before.sent:,} sent, through {now.cursor}")
-        if now.code and (now.code, now.attempts) != (before.code, before.attempts):
-            output.say(_line(now))
-    return max(wait_s, 0.05)
+    except errors.EdgeError as error:
+        output.say(f"{before.name}: {error.message}")
+        return
+    except OperationalError as error:
+        output.say(f"{before.name}: the database cannot be reached: {error.orig}")
+        return
+    if now.sent > before.sent:
+        output.say(f"{now.name}: {now.sent - before.sent:,} sent, through {now.cursor}")
+    if now.code and (now.code, now.attempts) != (before.code, before.attempts):
+        output.say(_line(now))
 
 
 @feed.command("retry")

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from edge_daemon.central.feeds.roster import Feed, FeedRoster
     from edge_daemon.central.reading import Reader
 
-POLL_S: Final = 2.0
 CONTROL_ID: Final = 20
 
 
@@ -79,20 +78,8 @@ class Sender:
         self._stopped = stopped
         self._rng = rng or random.Random()  # noqa: S311 - when to try again, no secret
 
-    def deliver(self, name: str, progress: Callable[[int], None] = lambda _: None) -> float:
-        """Send what waits, unless it must wait longer.
-
-        Parameters
-        ----------
-        name
-            Of the feed.
-        progress
-            Told how many messages this turn has delivered.
-
-        Returns
-        -------
-        float
-            Seconds until the next turn is due.
+    def deliver(self, name: str) -> None:
+        """Send what waits of a feed, unless it must wait longer.
 
         Raises
         ------
@@ -101,24 +88,21 @@ class Sender:
         """
         with alone(self._engine, self._roster.named(name).id, name):
             feed = self._roster.named(name)
-            if (wait_s := feed.wait_s(dt.datetime.now(dt.UTC))) > 0:
-                return min(POLL_S, wait_s)
+            if feed.wait_s(dt.datetime.now(dt.UTC)) > 0:
+                return
             if to_folder(feed) is None:
-                self._to_receiver(feed, progress)
+                self._to_receiver(feed)
             else:
-                self._to_files(feed, progress)
-        return POLL_S
+                self._to_files(feed)
 
-    def _to_receiver(self, feed: Feed, progress: Callable[[int], None]) -> None:
-        sent, upto, done = 0, self._settled(feed), feed.cursor
+    def _to_receiver(self, feed: Feed) -> None:
+        upto, done = self._settled(feed), feed.cursor
         with self._connect(feed) as receiver:
             for told, version in self._waiting(feed, upto):
                 if version is not None:
                     if not self._one(feed, receiver, told, version):
                         break
                     self._roster.advance(feed, told.id, sent=1)
-                    sent += 1
-                    progress(sent)
                 done = told.id
                 if self._stopped():
                     break
@@ -135,11 +119,11 @@ class Sender:
             return False
         return True
 
-    def _to_files(self, feed: Feed, progress: Callable[[int], None]) -> None:
+    def _to_files(self, feed: Feed) -> None:
         """Write a page of files at a time, the page that a crash cut off first."""
         folder = to_folder(feed)
         assert folder is not None
-        sent, upto = 0, feed.pending or self._settled(feed)
+        upto = feed.pending or self._settled(feed)
         while upto > feed.cursor and not self._stopped():
             page = self._page(feed, upto)
             through = page[-1][0].id if page else upto
@@ -152,8 +136,6 @@ class Sender:
                     self._roster.trouble(feed, through, "folder", _said(error), self._rng)
                     return
             self._roster.advance(feed, through, sent=len(versions))
-            sent += len(versions)
-            progress(sent)
             feed = self._roster.named(feed.name)
             upto = upto if upto > feed.cursor else self._settled(feed)
 

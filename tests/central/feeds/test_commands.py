@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import pytest
@@ -152,3 +153,31 @@ def test_killed_at_any_moment_nothing_is_lost_or_new(centre, run, folder):
     told = [lis.texts[key].split("S-")[1].split("|")[0] for key in dict.fromkeys(lis.seen)]
     assert told == [str(number) for number in range(MESSAGES)]
     assert len(lis.seen) - MESSAGES <= KILLS
+
+
+def test_a_receiver_that_does_not_answer_delays_no_other(centre, run):
+    """One that says nothing is waited for; the other has everything meanwhile."""
+
+    centre.send(centre.box(), ("run", run_body(1)), ("run", run_body(2)))
+    let_go = threading.Event()
+
+    def silent(text, key):
+        let_go.wait(60)
+        return acknowledge()(text, key)
+
+    with receiving(silent) as slow, receiving() as quick:
+        run("feed", "add", "a-slow", "--format", "hl7", "--to", slow.url)
+        run("feed", "add", "b-quick", "--format", "hl7", "--to", quick.url)
+        worker = threading.Thread(target=lambda: run("feed", "run", "--once"))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(signal, "signal", lambda *_: None)  # only the main thread may
+            worker.start()
+            with quick.arrived:
+                assert quick.arrived.wait_for(lambda: len(quick.seen) == 2, 60)
+            assert len(slow.seen) <= 1
+            let_go.set()
+            worker.join(60)
+        assert not worker.is_alive()
+    sent = {one["feed"]: one["sent"] for one in json.loads(run("feed", "list", "--json").stdout)}
+    assert sent == {"a-slow": 2, "b-quick": 2}
