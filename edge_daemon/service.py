@@ -371,7 +371,11 @@ class _Service:
 
     def _tell(self) -> dict[str, Any]:
         """Say how the box is, for the central server; no name of a patient is in it."""
-        return {"version": __version__, "health": self._health.describe()}
+        return {
+            "version": __version__,
+            "health": self._health.describe(),
+            "updates": self._updates.word(),
+        }
 
     def _describe_source(self, source: AnySource) -> dict[str, Any]:
         name = source.spec.name

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from edge_daemon.central import serving_updates
 from edge_daemon.central.authority import BadRequestError, key_digest
 from edge_daemon.central.raw_store import DigestError
 from edge_daemon.central.store import RefusedError
@@ -28,12 +29,14 @@ from edge_daemon.sync.protocol import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from starlette.requests import Request
 
     from edge_daemon.central.alarms import Alarms
     from edge_daemon.central.authority import Authority, Issued
     from edge_daemon.central.raw_store import Arrivals
+    from edge_daemon.central.rollouts import Rollouts
     from edge_daemon.central.store import CentralStore, Device
 
     Handler = Callable[[Request], Awaitable[Response]]
@@ -97,6 +100,8 @@ class Centre:
     calls: Limiter
     claims: Limiter
     alarms: Alarms
+    updates: Path
+    rollouts: Rollouts
 
 
 def make_app(centre: Centre) -> Starlette:
@@ -118,6 +123,8 @@ def make_app(centre: Centre) -> Starlette:
                 ("/v1/raw/{sha256}", "HEAD", _ask_raw),
                 ("/v1/raw/{sha256}", "PUT", _put_raw),
                 ("/v1/health", "POST", _health),
+                ("/v1/updates/plan", "GET", _plan),
+                ("/v1/updates/{path:path}", "GET", _update),
             )
         ],
     )
@@ -228,6 +235,16 @@ async def _health(centre: Centre, request: Request) -> Response:
     body = json.dumps(told, ensure_ascii=False)
     await run_in_threadpool(centre.store.note_health, device, body)
     return Response(status_code=204)
+
+
+async def _plan(centre: Centre, request: Request) -> Response:
+    device = await _caller(centre, request)
+    return await serving_updates.plan(centre.rollouts, device)
+
+
+async def _update(centre: Centre, request: Request) -> Response:
+    await _caller(centre, request)
+    return serving_updates.file(centre.updates, str(request.path_params["path"]))
 
 
 async def _caller(centre: Centre, request: Request) -> Device:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-Origin = Literal["command", "page", "api", "box"]
+Origin = Literal["command", "page", "api", "box", "server"]
 
 ACTIONS: Final = {
     "chain_added": "added the chain",
@@ -43,6 +43,13 @@ ACTIONS: Final = {
     "feed_skipped": "passed over a message of the feed",
     "consent_given": "let captures train models, of",
     "consent_withdrawn": "let captures train no models any more, of",
+    "rollout_started": "let an update into the fleet",
+    "rollout_advanced": "opened the next ring for the update",
+    "rollout_done": "ended the rollout of the update",
+    "rollout_halted": "halted the rollout of the update",
+    "rollout_resumed": "went on with the rollout of the update",
+    "rollout_rolled_back": "took the update back",
+    "ring_pinned": "chose the ring of the box",
 }
 """The closed list of deeds, as words between who and what."""
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -260,6 +261,30 @@ consents = Table(
     Index("consents_of_a_clinic", "clinic_id", "id"),
 )
 """Whether a clinic lets its captures train models: the newest row counts, and none means no."""
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("item", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("ring", Integer, nullable=False),
+    Column("hours", Float, nullable=False),
+    Column("max_failed_percent", Float, nullable=False),
+    _moment("created_at"),
+    _moment("ring_since"),
+    _moment("well_since", needed=False),
+    Column("reason", Text, nullable=False),
+)
+"""Updates on their way through the fleet (`rollout`)."""
+
+ring_pins = Table(
+    "ring_pins",
+    metadata,
+    Column("device_id", Text, ForeignKey("devices.id"), primary_key=True),
+    Column("ring", Integer, nullable=False),
+)
+"""Boxes whose ring the operator chose."""
 
 ISOLATED: Final = (devices, receipts, documents, raw_objects, health, health_history)
 """Tables whose rows belong to one clinic."""

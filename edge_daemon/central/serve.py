@@ -19,10 +19,12 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors.multiprocess import Multiprocess
 
+from edge_daemon.central import serving_updates
 from edge_daemon.central.alarms import Alarms, watch_handshakes
 from edge_daemon.central.app import CERTIFICATE, Centre, Limiter, make_app
 from edge_daemon.central.authority import Authority
 from edge_daemon.central.raw_store import Arrivals, FolderStore, S3Store
+from edge_daemon.central.rollouts import Rollouts
 from edge_daemon.central.store import CentralStore
 from edge_daemon.errors import EXIT_RETRY_LATER, Fatal
 from edge_daemon.log import EventLog
@@ -196,6 +198,8 @@ def _make_app(place: Place) -> Starlette:
             arrivals=Arrivals(place.folder / "arriving", place.open_raw(), _MAX_RAW),
             calls=Limiter(place.calls_per_s, 10 * place.calls_per_s),
             claims=Limiter(_CLAIMS_PER_S / place.workers, max(1.0, _CLAIMS / place.workers)),
+            updates=place.folder / serving_updates.FOLDER,
+            rollouts=Rollouts(store.engine),
         )
     )
 

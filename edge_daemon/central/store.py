@@ -18,6 +18,7 @@ from edge_daemon.central import audit, schema
 from edge_daemon.central.audit import Actor
 from edge_daemon.central.migrate import migrate
 from edge_daemon.central.receiving import receive
+from edge_daemon.central.rollouts import Rollouts
 from edge_daemon.central.schema import claims, clinics, devices, documents
 from edge_daemon.errors import EdgeError
 
@@ -83,6 +84,10 @@ class CentralStore:
     def engine(self) -> Engine:
         """For what is no box's business; it sees every clinic."""
         return self._engine
+
+    def rollouts(self) -> Rollouts:
+        """Return the updates on their way through the fleet, for commands."""
+        return Rollouts(self._engine, self.by)
 
     def create(self) -> None:
         """Make what is not there yet, and move older tables forward."""

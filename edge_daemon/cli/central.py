@@ -11,6 +11,7 @@ from edge_daemon.cli import output
 from edge_daemon.cli.central_feeds import export, feed
 from edge_daemon.cli.central_people import add_people
 from edge_daemon.cli.central_places import needs_extra, open_store, places
+from edge_daemon.cli.central_rollout import rollout
 from edge_daemon.cli.central_training import consent, training_set
 from edge_daemon.cli.options import json_option
 
@@ -140,3 +141,4 @@ central.add_command(export)
 central.add_command(feed)
 central.add_command(consent)
 central.add_command(training_set)
+central.add_command(rollout)

@@ -11,8 +11,10 @@ from edge_daemon import errors, wording
 from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
+    from edge_daemon.config import Settings
     from edge_daemon.updates.changes import Changes
     from edge_daemon.updates.desk import Desk, Looked
+    from edge_daemon.updates.online import Place
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -50,14 +52,11 @@ def check(data_dir: Path, as_json: bool) -> int:
 
     Exit code 3 when something was refused, 75 when it is tried again by itself.
     """
-    from edge_daemon.clock import SystemClock
-    from edge_daemon.updates.online import place_of, repository_of
+    from edge_daemon.updates.online import place_of
 
     settings = options.box_settings()
     where = place_of(settings, data_dir)
-    with repository_of(where, settings, data_dir) as fetcher:
-        found = _explained(lambda: _desk(data_dir, SystemClock()).look(fetcher))
-    return _say_looked(found, as_json)
+    return _say_looked(_explained(lambda: _looked(where, settings, data_dir)), as_json)
 
 
 @update.command("import")
@@ -138,6 +137,20 @@ def unblock(item: str, data_dir: Path) -> None:
     click.echo(output.printable(f"{key}: every version may be taken again."))
 
 
+def _looked(where: Place, settings: Settings | None, data_dir: Path) -> Looked:
+    """Give back what the fleet took back, whatever else can be had; then look."""
+    from edge_daemon.updates.online import repository_of
+
+    desk = _desk(data_dir)
+    with desk.noting(), repository_of(where, settings, data_dir) as offered:
+        if offered.plan is None:
+            return desk.look(offered.fetcher)
+        given_back = desk.give_back(offered.plan.give_back)
+        found = desk.look(offered.fetcher, may=offered.plan.objection)
+    found.refused |= given_back
+    return found
+
+
 def _key(text: str) -> str:
     from edge_daemon.updates.kinds import Item
 
@@ -182,7 +195,8 @@ def _say_looked(found: Looked, as_json: bool) -> int:
         for word, rows in (
             ("taken", found.taken),
             ("REFUSED", found.refused),
-            ("not taken", found.passed),
+            ("waits", found.waits),
+            ("not taken", found.unneeded),
         ):
             for item, text in rows.items():
                 click.echo(output.printable(f"{item}: {word}: {text}"))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edge_daemon.errors import EdgeError
 from edge_daemon.store import reader
 from edge_daemon.updates.folder import UpdateFolder
 from edge_daemon.updates.history import failed_share, newest_capture
-from edge_daemon.updates.state import Watch
+from edge_daemon.updates.state import Slot, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from edge_daemon.clock import Clock
-    from edge_daemon.updates.state import Held, Slot
+    from edge_daemon.updates.state import Held
 
 
 class Changes:
@@ -58,6 +59,32 @@ class Changes:
             No update of it is in use.
         """
         return self.change(key, lambda slot: slot.rolled_back(why))
+
+    def give_back(self, items: Mapping[str, str]) -> dict[str, str]:
+        """Return from versions that the fleet took back, and do not take them again.
+
+        Parameters
+        ----------
+        items
+            ``kind/name@version`` → why.
+
+        Returns
+        -------
+        dict
+            Those that were in use or waited here, with the reason.
+        """
+        done = {}
+        for item, why in items.items():
+            key, _, version = item.partition("@")
+            slot = self.folder.read().slot(key)
+            mine = [h for h in (slot.active, slot.candidate) if h and h.version == version]
+            if not mine:
+                continue
+            reason = f"{version}: the fleet took it back: {why}"
+            sha256 = mine[0].sha256
+            self.change(key, partial(Slot.refused, sha256=sha256, why=reason))
+            done[item] = reason
+        return done
 
     def unblock(self, key: str) -> Slot:
         """Let every blocked version of it be tried again."""

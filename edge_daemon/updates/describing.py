@@ -36,11 +36,28 @@ def describe(data_dir: Path) -> dict[str, Any]:
         "action": REASONS.get(code, ""),
         "tried": state.checked.get("tried"),
         "done": state.checked.get("done"),
+        "unneeded": state.checked.get("unneeded") or [],
         "expires": state.checked.get("expires") or {},
         "items": [
             _item(key, slot, damaged=key in broken) for key, slot in sorted(state.slots.items())
         ],
     }
+
+
+def word(data_dir: Path) -> dict[str, Any]:
+    """Say of each item what the central server goes by; losable, and free of names."""
+    found = describe(data_dir)
+    items = [
+        {
+            "item": item["item"],
+            "version": item["version"],
+            "candidate": item["candidate"],
+            "samples": item["shadow_samples"] or 0,
+            "blocked": [blocked["version"] for blocked in item["blocked"]],
+        }
+        for item in found["items"]
+    ]
+    return {"items": items, "unneeded": found["unneeded"]}
 
 
 def _item(key: str, slot: Slot, *, damaged: bool) -> dict[str, Any]:
@@ -54,7 +71,10 @@ def _item(key: str, slot: Slot, *, damaged: bool) -> dict[str, Any]:
         "candidate": None if slot.candidate is None else slot.candidate.version,
         "shadow_samples": seen,
         "damaged": damaged,
-        "blocked": [{"sha256": k[:12], "reason": why} for k, why in slot.blocked.items()],
+        "blocked": [
+            {"sha256": k[:12], "version": why.partition(":")[0], "reason": why}
+            for k, why in slot.blocked.items()
+        ],
     }
     return {**found, "lines": _lines(found)}
 

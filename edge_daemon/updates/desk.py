@@ -7,7 +7,8 @@ next look goes on. Only `folder.write` changes what is in use.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edge_daemon import __version__
@@ -18,12 +19,12 @@ from edge_daemon.updates.errors import UpdateError
 from edge_daemon.updates.history import newest_run_of
 from edge_daemon.updates.kinds import Item, newest, unmet
 from edge_daemon.updates.places import plan_with
-from edge_daemon.updates.proof import ProofPlan, prove
+from edge_daemon.updates.proof import UNNEEDED, ProofPlan, prove
 from edge_daemon.updates.state import Held, State
 from edge_daemon.updates.trust import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from tuf.ngclient import FetcherInterface
@@ -43,17 +44,20 @@ class Looked:
         Items that proved right, with what happens to each now.
     refused
         Items that did not, with the reason.
-    passed
-        Items that this box does not take, with the reason.
+    unneeded
+        Items that this box cannot take or does not need, with the reason.
+    waits
+        Items that are not to be taken yet, or not again, with the reason.
     """
 
     taken: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    passed: dict[str, str] = field(default_factory=dict)
+    unneeded: dict[str, str] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
 
     def as_record(self) -> dict[str, Any]:
         """Return it for JSON."""
-        return {"taken": self.taken, "refused": self.refused, "passed": self.passed}
+        return asdict(self)
 
 
 class Desk(Changes):
@@ -98,32 +102,37 @@ class Desk(Changes):
             Nothing could be taken; it is noted in the state as well.
         """
         stamp = self._clock.stamp()
-        with self.folder.locked("looking"):
-            try:
-                _must_tell_time(stamp, vouched=clock_is_right)
-                source = self.trust.look(fetcher, self.folder.incoming)
-                found = self._take(source, may)
-            except UpdateError as error:
-                self._note(stamp, error)
-                raise
-            self._note(stamp, None, [offer.item for offer in source.offers])
+        with self.folder.locked("looking"), self.noting():
+            _must_tell_time(stamp, vouched=clock_is_right)
+            source = self.trust.look(fetcher, self.folder.incoming)
+            found = self._take(source, may)
+            self._note(stamp, None, [offer.item for offer in source.offers], found.unneeded)
             with self.folder.locked():
                 self.folder.tidy(self.folder.read())
         return found
 
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Write down why nothing could be taken, for `status`."""
+        try:
+            yield
+        except UpdateError as error:
+            self._note(self._clock.stamp(), error)
+            raise
+
     def _take(self, source: Source, may: Callable[[Item], str]) -> Looked:
-        found = Looked(passed=dict.fromkeys(source.strange, "not known to this software"))
+        found = Looked(unneeded=dict.fromkeys(source.strange, "not known to this software"))
         offers = {offer.item.id: offer for offer in source.offers}
         has = _versions()
         able = []
         for offer in source.offers:
             slot = self.folder.read().slot(offer.item.key)
             if lacking := unmet(offer.item.needs, has):
-                found.passed[offer.item.id] = f"needs {', '.join(lacking)}"
+                found.unneeded[offer.item.id] = f"needs {', '.join(lacking)}"
             elif offer.sha256 in slot.blocked:
-                found.passed[offer.item.id] = f"blocked: {slot.blocked[offer.sha256]}"
+                found.waits[offer.item.id] = f"blocked: {slot.blocked[offer.sha256]}"
             elif why := may(offer.item):
-                found.passed[offer.item.id] = why
+                found.waits[offer.item.id] = why
             else:
                 able.append(offer.item)
         for item in newest(able).values():
@@ -142,12 +151,15 @@ class Desk(Changes):
                 item.version, hashlib.sha256(data).hexdigest(), archive.content_digest(files)
             )
             place = self.folder.install(item.key, held, files)
-            why = prove(self._proof_plan(item, place))
+            problems = prove(self._proof_plan(item, place))
         except Retryable as error:
             raise UpdateError("disk", error.message) from error
         except EdgeError as error:
-            why = error.message
-        if why:
+            problems = ((item.id, error.message),)
+        why = "; ".join(words for _, words in problems)
+        if problems and problems[0][0] == UNNEEDED:
+            found.unneeded[item.id] = why
+        elif problems:
             self.change(item.key, lambda slot: slot.refused(offer.sha256, f"{item.version}: {why}"))
             found.refused[item.id] = why
         else:
@@ -175,7 +187,13 @@ class Desk(Changes):
         profiles = load_bundle(path, verify=False).manifest.valid.profiles
         return newest_run_of(self._data_dir, profiles)
 
-    def _note(self, stamp: Stamp, error: UpdateError | None, offered: Iterable[Item] = ()) -> None:
+    def _note(
+        self,
+        stamp: Stamp,
+        error: UpdateError | None,
+        offered: Iterable[Item] = (),
+        unneeded: Iterable[str] = (),
+    ) -> None:
         """Write down what came of a look; drop candidates that are not offered any more."""
         with self.folder.locked():
             state = self.folder.read()
@@ -184,6 +202,7 @@ class Desk(Changes):
                 state = _without_withdrawn(state, {item.id for item in offered})
                 expires = {k: v.isoformat() for k, v in self.trust.expires().items()}
                 checked |= {"done": stamp.wall, "code": "", "message": "", "expires": expires}
+                checked["unneeded"] = sorted(unneeded)
             else:
                 checked |= {"code": error.code, "message": error.message}
             self.folder.write(State(state.slots, checked))

@@ -16,7 +16,7 @@ from edge_daemon.conditions import Finding
 from edge_daemon.errors import EdgeError
 from edge_daemon.log import Event
 from edge_daemon.own_command import ask
-from edge_daemon.updates.describing import describe
+from edge_daemon.updates.describing import describe, word
 from edge_daemon.updates.folder import UpdateFolder
 from edge_daemon.updates.guarding import Guard
 
@@ -103,6 +103,10 @@ class UpdatePart:
     def describe(self) -> dict[str, Any] | None:
         """Say for the status file what is in use and what waits; None before any trust."""
         return self._known
+
+    def word(self) -> dict[str, Any]:
+        """Say for the central server what is in use, waits and failed."""
+        return word(self._data_dir)
 
     def findings(self) -> list[Finding]:
         """Say what a person should know."""

@@ -35,6 +35,14 @@ class ProofPlan(Plan):
     folder: Path
 
 
+UNNEEDED: Final = "unneeded"
+"""Name under which the worker says that the box has no need of a candidate."""
+
+
+class UnneededError(EdgeError):
+    """The box has what the candidate would bring, and keeps it."""
+
+
 class Proof:
     """Proves one candidate when it is made.
 
@@ -48,12 +56,19 @@ class Proof:
         self.rejected: tuple[tuple[str, str], ...] = ()
         try:
             _CHECKS[plan.item.kind](plan)
+        except UnneededError as error:
+            self.rejected = ((UNNEEDED, error.message),)
         except EdgeError as error:
             self.rejected = ((plan.item.id, error.message),)
 
 
-def prove(plan: ProofPlan) -> str:
-    """Prove a candidate in a worker of its own; return what is wrong, or nothing.
+def prove(plan: ProofPlan) -> tuple[tuple[str, str], ...]:
+    """Prove a candidate in a worker of its own.
+
+    Returns
+    -------
+    tuple
+        What is wrong with it, or that it is `UNNEEDED`: a name and words. Empty: it is right.
 
     Raises
     ------
@@ -65,7 +80,7 @@ def prove(plan: ProofPlan) -> str:
     worker = Worker(plan, _LIMITS, ENTRY, readable=(plan.folder,))
     try:
         worker.wait_ready()
-        return "; ".join(reason for _, reason in worker.rejected)
+        return worker.rejected
     finally:
         worker.end()
 
@@ -88,16 +103,20 @@ def _model(plan: ProofPlan) -> None:
             except Quarantine as error:
                 raise EdgeError(error.message) from error
             if chosen.path != bundle.path:
-                raise EdgeError(f"{chosen.id} of this box is newer, and stays in use")
+                raise UnneededError(f"{chosen.id} of this box is newer, and stays in use")
 
 
 def _profile(plan: ProofPlan) -> None:
     """Prove that it loads, is chosen for its own sample, and decodes it as expected."""
     from edge_daemon.decode import kit  # noqa: PLC0415
+    from edge_daemon.decode.profile import load_profile  # noqa: PLC0415
     from edge_daemon.decode.registry import Registry  # noqa: PLC0415
 
     path = _one(plan.folder, "*/*.toml")
     registry = Registry.load(plan.profile_dirs)
+    here = registry.profiles.get(plan.item.name)
+    if here is not None and here.sha256 != load_profile(path).sha256:
+        raise UnneededError(f"this box has a profile {plan.item.name}, which stays in use")
     for problem in registry.problems:
         if Path(problem.path).is_relative_to(plan.folder):
             raise problem

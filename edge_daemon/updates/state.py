@@ -154,7 +154,7 @@ class Slot:
     def refused(self, sha256: str, why: str) -> Slot:
         """Block a version that did not prove right, or did not agree."""
         if self.active is not None and self.active.sha256 == sha256:
-            return self.rolled_back(why)
+            return self.rolled_back(why.removeprefix(f"{self.active.version}: "))
         dropped = self.candidate is not None and self.candidate.sha256 == sha256
         return replace(
             self,

@@ -56,7 +56,7 @@ def test_a_bundle_is_proved_by_a_worker_and_used(published, look, trusting, box)
     assert used(box) == shipped
     again = look()
     assert again.taken == {}
-    assert "it does not please" in again.passed[f"{MODEL}@0.9.0"]
+    assert "it does not please" in again.waits[f"{MODEL}@0.9.0"]
     assert not [*(trusting.folder.root / "items" / "model").rglob("*.onnx")]
     trusting.unblock(MODEL)
     assert look().taken
@@ -104,7 +104,8 @@ def test_a_bundle_that_is_signed_as_another_is_refused(signed, trusting, look, b
 def test_an_older_bundle_than_the_shipped_one_is_refused(signed, look, trusting, box, tmp_path):
     signed.add_model(make_bundle(tmp_path, "0.0.1"))
     signed.publish()
-    assert "newer" in look().refused[f"{MODEL}@0.0.1"]
+    assert "newer" in look().unneeded[f"{MODEL}@0.0.1"]
+    assert not trusting.folder.read().slot(MODEL).blocked
 
 
 def new_firmware(folder) -> dict[str, bytes]:
@@ -143,7 +144,12 @@ def test_a_profile_that_ships_is_not_changed(signed, trusting, look, box, proved
     name = "urit_5160/hl7-2.3.1"
     signed.repository.add(Item("profile", name, "1.0.0"), archive.pack(files))
     signed.publish()
-    assert "already loaded" in look().refused[f"profile/{name}@1.0.0"]
+    path = source / "hl7-2.3.1.toml"
+    assert look().taken.keys() == {"intervals/dog@1.0.0"}, path
+    files["urit_5160/hl7-2.3.1.toml"] += b"# another\n"
+    signed.repository.add(Item("profile", name, "1.0.1"), archive.pack(files))
+    signed.publish()
+    assert "which stays in use" in look().unneeded[f"profile/{name}@1.0.1"]
     assert active_folders(box, "profile") == ()
     assert not Registry.load(with_updates(own_plan(None), box).profile_dirs).problems
 
@@ -174,7 +180,7 @@ def test_what_a_box_lacks_is_said_and_not_taken(signed, look, trusting):
     signed.repository.add(item, archive.pack({"cat.toml": b""}))
     signed.publish()
     found = look()
-    assert "needs edge_daemon 99.0.0" in found.passed["intervals/cat@1.0.0"]
+    assert "needs edge_daemon 99.0.0" in found.unneeded["intervals/cat@1.0.0"]
 
 
 @pytest.mark.usefixtures("proved_here")
