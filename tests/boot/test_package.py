@@ -50,6 +50,10 @@ def test_it_is_installed_without_a_network_and_waits_to_be_configured(bare):
     assert (bare.show("ActiveState"), bare.show("Result")) == ("inactive", "success")
     assert bare.run("stat", "-c", "%U %a", DATA) == "edge-daemon 750"
     assert bare.run("edge-daemon", "--version").startswith("edge-daemon 0.")
+    # It names every line of a rule that it cannot read.
+    code, said, err = bare.call("udevadm", "test", "/sys/class/mem/null")
+    assert "60-edge-daemon.rules" in err
+    assert "60-edge-daemon.rules:" not in said + err
     bare.drop("0.fcs", sample(0, events=2000, seed=0, firmware="1.0").data)
     words = ("config", "init", "--folder", "/srv/analyzer", "--yes", "--name", "analyzer-1")
     code, said, err = bare.call("edge-daemon", *words)
