@@ -153,7 +153,7 @@ def test_the_service_keeps_taking_runs_in_and_says_why_everywhere(service, cohor
     page = json.loads(told.read_text())["web"]["url"]
     with urllib.request.urlopen(page, timeout=30) as answer:
         shown = answer.read().decode()
-    assert 'class="attention"' in shown
+    assert 'class="attention' in shown
     assert "The configuration cannot be used (1 problem" in shown
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
