@@ -531,3 +531,21 @@ def test_a_slow_line_shows_that_it_moves(box, running):
     assert raw_files(running) == shas(box)
     assert len(seen) > 2 * PART // 16_384
     assert seen == sorted(seen)
+
+
+def test_notes_corrections_and_marks_reach_the_centre(box, running):
+    """A note weeks later, and who corrected what: each by itself, after its result."""
+    box.analyse(1)
+    box.until_sent()
+    box.store.note(1, "clumps", by="Ann", kind="smear", concerns="PLT", verdict="refutes")
+    done = box.store.correct(1, {"breed": "Pug"}, by="Ann", reason="told later")
+    box.store.mark(done.run_id, "check", by="Ann")
+    box.until_sent()
+    with running.store._engine.connect() as db:
+        query = "SELECT type, capture FROM documents ORDER BY seq"
+        rows = [tuple(row) for row in db.execute(text(query))]
+    assert [kind for kind, _ in rows] == [
+        "run.clinical", "note.clinical", "run.clinical", "correction.clinical", "mark.clinical",
+    ]  # fmt: skip
+    assert len({capture for _, capture in rows}) == 1
+    assert len(box.rows()) == 5

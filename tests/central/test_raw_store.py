@@ -63,3 +63,8 @@ def test_a_capture_over_the_limit_is_refused_before_it_is_kept(arrivals):
     with pytest.raises(EdgeError, match="at most"):
         arrivals.add("box", NAME, 0, len(DATA) + 1, DATA)
     assert arrivals.offset("box", NAME) == 0
+
+
+def test_a_capture_that_is_not_there_is_said_alike_by_both(store):
+    with pytest.raises(FileNotFoundError):
+        store.get("0" * 64)
