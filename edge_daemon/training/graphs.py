@@ -29,6 +29,10 @@ CLIP: Final = 4.0
 """Scaled inputs are clipped to ±`CLIP`, so that int8 steps are not spent on outliers."""
 
 
+EXACT: Final = "exact_"
+"""How the names of products begin that are not quantized."""
+
+
 @dataclass(frozen=True)
 class Head:
     """Densities of ``components`` over a latent space, grouped into classes.
@@ -40,8 +44,8 @@ class Head:
     constant
         float32 ``(components,)``.
     student
-        Degrees of freedom: the form is a squared distance under a Student-t kernel. None: the
-        form is a log density already.
+        Degrees of freedom, a whole number: the form is a squared distance under a Student-t
+        kernel. None: the form is a log density already.
     log_weight
         float32 ``(components,)``, added after the kernel.
     groups
@@ -98,22 +102,23 @@ def encoder_inputs(
     peak
         float32 ``(channels,)``.
     absolute
-        Columns that enter a second time, not divided by the peak.
+        Columns that enter a second time, the peak taken back; the floor is that of the ratio.
 
     Returns
     -------
     NDArray
         float32 ``(events, channels + absolute)``, natural logarithms.
     """
-    both = np.concatenate([signals / peak, signals[:, list(absolute)]], axis=1)
-    logs: NDArray[np.float32] = np.log(np.maximum(both, np.float32(FLOOR)))
-    return logs
+    ratios = np.log(np.maximum(signals / peak, np.float32(FLOOR)))
+    own = ratios[:, list(absolute)] + np.log(peak[list(absolute)])
+    return np.concatenate([ratios, own], axis=1)
 
 
 def build_graph(network: Network, name: str) -> onnx.ModelProto:
     """Build the float graph of a stage: ``signals, peak`` → ``latent, posterior``."""
     builder = _Builder()
     hidden = _preprocess(builder, network)
+    # The encoder: what is quantized.
     for index, (weight, bias) in enumerate(network.layers):
         last = index == len(network.layers) - 1
         inputs = [hidden, builder.constant(weight), builder.constant(bias)]
@@ -141,36 +146,91 @@ def build_graph(network: Network, name: str) -> onnx.ModelProto:
 
 
 def _preprocess(builder: _Builder, network: Network) -> str:
-    ratio = builder.node("Div", ["signals", "peak"])
-    if network.absolute:
-        columns = builder.integers(network.absolute)
-        own = builder.node("Gather", ["signals", columns], axis=1)
-        ratio = builder.node("Concat", [ratio, own], axis=1)
-    positive = builder.node("Max", [ratio, builder.constant(np.float32(FLOOR))])
+    """Logarithms over the peak, shifted and scaled by one product, clipped.
+
+    The own logarithm of a channel is that over the peak and the peak's: no column is read twice.
+    """
+    channels = len(network.shift) - len(network.absolute)
+    sources = [*range(channels), *network.absolute]
+    weight = np.zeros((channels, len(sources)), dtype=np.float32)
+    weight[sources, range(len(sources))] = network.scale
+    own = weight.copy()
+    own[:, :channels] = 0
+    positive = builder.node(
+        "Max", [builder.node("Div", ["signals", "peak"]), builder.constant(np.float32(FLOOR))]
+    )
     logs = builder.node("Log", [positive])
-    centred = builder.node("Sub", [logs, builder.constant(network.shift)])
-    scaled = builder.node("Mul", [centred, builder.constant(network.scale)])
+    of_peak = builder.node("MatMul", [builder.node("Log", ["peak"]), builder.constant(own)])
+    offset = builder.node("Sub", [of_peak, builder.constant(network.shift * network.scale)])
+    scaled = builder.node("Gemm", [logs, builder.constant(weight), offset], name=EXACT)
     limits = [builder.constant(np.float32(-CLIP)), builder.constant(np.float32(CLIP))]
     return builder.node("Clip", [scaled, *limits])
 
 
 def _density_head(builder: _Builder, head: Head) -> None:
+    """Posterior of the classes: densities of the components, added up and over their sum.
+
+    Rows of a dozen components are slow to go through one by one, as a softmax does; what is here
+    goes over all events at once.
+    """
+    both = np.concatenate([head.quadratic, head.linear])
     squared = builder.node("Mul", ["latent", "latent"])
-    quadratic = builder.node("MatMul", [squared, builder.constant(head.quadratic)])
-    linear = builder.node("MatMul", ["latent", builder.constant(head.linear)])
-    form = builder.node("Add", [quadratic, linear])
-    form = builder.node("Add", [form, builder.constant(head.constant)])
-    if head.student is not None:
-        nu = head.student
-        # Rounding may leave a tiny negative squared distance at a cluster's centre.
-        form = builder.node("Max", [form, builder.constant(np.float32(0))])
-        form = builder.node("Mul", [form, builder.constant(np.float32(1 / nu))])
-        form = builder.node("Add", [form, builder.constant(np.float32(1))])
-        form = builder.node("Log", [form])
-        form = builder.node("Mul", [form, builder.constant(np.float32(-(nu + 1) / 2))])
-    form = builder.node("Add", [form, builder.constant(head.log_weight)])
-    soft = builder.node("Softmax", [form], axis=1)
-    builder.node("MatMul", [soft, builder.constant(head.groups)], output="posterior")
+    powers = builder.node("Concat", [squared, "latent"], axis=1)
+    if head.student is None:
+        found = _normal(builder, powers, both, head)
+    else:
+        found = _student(builder, powers, both, head, head.student)
+    classes = head.groups.shape[1]
+    ones = builder.constant(np.ones((classes, classes), dtype=np.float32))
+    builder.node("Div", [found, builder.node("MatMul", [found, ones])], output="posterior")
+
+
+def _student(
+    builder: _Builder, powers: str, both: NDArray[np.float32], head: Head, freedom: float
+) -> str:
+    """Kernels (1 + d² / ν) to the power of -(ν + 1) / 2, weighed: ``(events, classes)``."""
+    nu = np.float32(freedom)
+    form = builder.node(
+        "Gemm",
+        [powers, builder.constant(both / nu), builder.constant(head.constant / nu + 1)],
+        name=EXACT,
+    )
+    # Rounding may leave a tiny negative squared distance at a cluster's centre.
+    kernel = builder.node("Max", [form, builder.constant(np.float32(1))])
+    near = _power(builder, builder.node("Reciprocal", [kernel]), round(freedom + 1))
+    weight = np.exp(head.log_weight - head.log_weight.max())[:, None] * head.groups
+    return builder.node("MatMul", [near, builder.constant(weight)])
+
+
+def _normal(builder: _Builder, powers: str, both: NDArray[np.float32], head: Head) -> str:
+    """Densities over the greatest of each event; components lie one after the other."""
+    constant = (head.constant + head.log_weight)[:, None]
+    form = builder.node(
+        "Gemm",
+        [builder.constant(both.T), powers, builder.constant(constant)],
+        name=EXACT,
+        transB=1,
+    )
+    greatest = builder.node("ReduceMax", [form], axes=[0], keepdims=1)
+    density = builder.node("Exp", [builder.node("Sub", [form, greatest])])
+    groups = builder.constant(head.groups)
+    return builder.node("Gemm", [density, groups], name=EXACT, transA=1)
+
+
+def _power(builder: _Builder, base: str, halves: int) -> str:
+    """Raise to the power of `halves` / 2, by multiplying."""
+    factors = [builder.node("Sqrt", [base])] if halves % 2 else []
+    left = halves // 2
+    while left:
+        if left % 2:
+            factors.append(base)
+        left //= 2
+        if left:
+            base = builder.node("Mul", [base, base])
+    product = factors[0]
+    for factor in factors[1:]:
+        product = builder.node("Mul", [product, factor])
+    return product
 
 
 def _tensor(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
@@ -186,22 +246,20 @@ class _Builder:
 
     def constant(self, value: NDArray[np.float32] | np.float32) -> str:
         name = f"c{len(self.initializers)}"
-        array = np.asarray(value, dtype=np.float32)
-        self.initializers.append(numpy_helper.from_array(array, name))
-        return name
-
-    def integers(self, values: Sequence[int]) -> str:
-        name = f"c{len(self.initializers)}"
-        array = np.asarray(values, dtype=np.int64)
+        array = np.array(value, dtype=np.float32, order="C")
         self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
     def node(
-        self, kind: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        *,
+        output: str | None = None,
+        name: str = "",
+        **attributes: Any,
     ) -> str:
-        name = output or f"n{len(self.nodes)}"
-        node = helper.make_node(
-            kind, list(inputs), [name], name=f"{kind}_{len(self.nodes)}", **attributes
-        )
-        self.nodes.append(node)
-        return name
+        out = output or f"n{len(self.nodes)}"
+        name = f"{name}{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [out], name=name, **attributes))
+        return out

@@ -18,6 +18,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from edge_daemon.training.graphs import EXACT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -58,6 +60,7 @@ def quantize(
                 _Runs(runs),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["Gemm", "Relu"],
+                nodes_to_exclude=[n.name for n in model.graph.node if n.name.startswith(EXACT)],
                 per_channel=True,
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,

@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import pytest
 
 from edge_daemon.classify.priors import reestimate, reestimate_strata
 from edge_daemon.classify.session import StageSession
 from edge_daemon.classify.strata import Strata, expected_doublets
 from edge_daemon.training import idec, vade
-from edge_daemon.training.graphs import CLIP, build_graph, encoder_inputs
+from edge_daemon.training.graphs import CLIP, EXACT, Network, build_graph, encoder_inputs
 from edge_daemon.training.network import (
     adam_init,
     adam_step,
@@ -236,3 +239,48 @@ def test_scaling_centres_thinned_cells():
     shift, scale = scaling(rows, [np.ones(500, np.float32)] * 3)
     np.testing.assert_allclose(shift, 3, atol=0.2)
     np.testing.assert_allclose(scale, 0.5, atol=0.05)
+
+
+def test_only_the_encoder_is_quantized(blobs):
+    cells, _ = blobs
+    trained = train(
+        idec.STAGE,
+        cells,
+        np.array([0]),
+        Schedule(pretrain=1, epochs=1),
+        np.random.default_rng(2),
+    )
+    scales = (np.zeros(5, np.float32), np.ones(5, np.float32))
+    network = idec.export(trained.params, (), scales)
+    signals = np.exp(cells.x.reshape(-1, 5)[cells.weight.ravel() > 0]).astype(np.float32)
+    int8 = quantize(build_graph(network, "s"), [(signals, np.ones(5, np.float32))])
+    graph = onnx.load_from_string(int8).graph
+    rounded = {name for node in graph.node if "Dequantize" in node.op_type for name in node.output}
+    products = {
+        node.name: set(node.input) & rounded for node in graph.node if node.op_type == "Gemm"
+    }
+    quantized = [name for name, inputs in products.items() if len(inputs) == 3]
+    assert len(quantized) == len(network.layers)
+    assert all(name.startswith(EXACT) == (name not in quantized) for name in products)
+
+
+def test_a_students_kernel_of_any_whole_freedom_is_a_power(blobs):
+    cells, _ = blobs
+    trained = train(
+        idec.STAGE, cells, np.array([0]), Schedule(pretrain=1, epochs=1), np.random.default_rng(3)
+    )
+    scales = (np.zeros(5, np.float32), np.ones(5, np.float32))
+    network = idec.export(trained.params, (), scales)
+    latent = np.random.default_rng(4).normal(0, 2, (50, network.latent)).astype(np.float32)
+    for freedom in (1.0, 2.0, 5.0, 6.0, 13.0):
+        head = replace(network.head, student=freedom)
+        eye = [(np.eye(network.latent, dtype=np.float32), np.zeros(network.latent, np.float32))]
+        plain = Network((), np.zeros(network.latent), np.ones(network.latent), eye, head)
+        model = build_graph(plain, "s").SerializeToString()
+        peak = np.ones(network.latent, np.float32)
+        seen, posterior = StageSession(model, "float").run(np.exp(latent), peak)
+        form = seen**2 @ head.quadratic + seen @ head.linear + head.constant
+        kernel = (1 + np.maximum(form, 0) / freedom) ** (-(freedom + 1) / 2)
+        expected = kernel * np.exp(head.log_weight) @ head.groups
+        expected /= expected.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(posterior, expected, atol=2e-5)
