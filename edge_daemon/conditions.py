@@ -198,6 +198,11 @@ CONDITIONS: Final[dict[str, Condition]] = {
         "Tell whoever sends the updates; a newer version is taken by itself. "
         "`edge-daemon update unblock` lets this one be tried again.",
     ),
+    "settings_wait": Condition(
+        "notice",
+        "settings of the fleet are used from the next start on",
+        "Restart the service when it suits: `systemctl restart edge-daemon`.",
+    ),
     "update_damaged": Condition(
         "error",
         "the files of the update of {subject} are damaged, and it is not used",

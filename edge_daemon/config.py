@@ -201,6 +201,12 @@ class Updates(Section):
     every_h: float = Field(
         default=6.0, ge=0.25, le=168, description="Hours between two looks for updates."
     )
+    keep: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="Settings of this file that the fleet does not change: `section` or "
+        "`section.key`.",
+    )
 
 
 class Settings(Section):

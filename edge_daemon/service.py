@@ -29,8 +29,10 @@ from edge_daemon.store.writer import Store
 from edge_daemon.sync.part import SyncPart
 from edge_daemon.systemd_notify import Notifier
 from edge_daemon.tasks import WorkerLimits
+from edge_daemon.updates.guarding import count_start
 from edge_daemon.updates.part import UpdatePart
 from edge_daemon.updates.places import own_plan, with_updates
+from edge_daemon.updates.settings import effective
 from edge_daemon.upkeep import Upkeep
 from edge_daemon.web.server import WebServer
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from edge_daemon.lines import AnySource
     from edge_daemon.sources.framing.base import Trouble
     from edge_daemon.tasks import Plan
+    from edge_daemon.updates.settings import Effective
 
 _BEAT_S: Final = 10.0
 # With the unit's WatchdogSec of 60 s, a loop that hangs is ended within 90 s.
@@ -97,7 +100,11 @@ def run_service(
         log.emit(Event.CONFIG_LAST_GOOD, since=doubt.values["since"])
     try:
         with _open_store(settings, clock, log) as store:
-            _Service(settings, store, clock, log, config_file, doubt).run(stop)
+            # Before anything that an update brought is used.
+            count_start(settings.box.data_dir, log)
+            found = effective(settings, settings.box.data_dir)
+            log = EventLog(found.settings.log.level)
+            _Service(found, settings, store, clock, log, config_file, doubt).run(stop)
     except (Fatal, Retryable) as error:
         log.emit(
             Event.SERVICE_FAILED,
@@ -153,14 +160,16 @@ class _Service:
 
     def __init__(
         self,
-        settings: Settings,
+        found: Effective,
+        own: Settings,
         store: Store,
         clock: Clock,
         log: EventLog,
         config_file: Path | None,
         doubt: Finding | None,
     ) -> None:
-        self._settings = settings
+        settings = self._settings = found.settings
+        self._own = own
         self._config_file = config_file
         self._doubt = doubt
         self._store = store
@@ -246,7 +255,7 @@ class _Service:
         self._notifier.send("READY=1")
         self._log.emit(Event.SERVICE_READY, resumed=resumed, profiles=self._check_profiles())
         if self._doubt is None and self._config_file is not None:
-            last_good.keep(self._settings, self._config_file)
+            last_good.keep(self._own, self._config_file)
         self._serve_errands()
         if self._page is not None:
             self._page.start()

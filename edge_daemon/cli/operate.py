@@ -10,6 +10,7 @@ import click
 
 from edge_daemon import errors
 from edge_daemon.cli import options, output
+from edge_daemon.cli.config_show import config_show
 from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
@@ -349,6 +350,9 @@ def _place(source: Any) -> str:
     if source.listen:
         return f"listens on {source.listen} ({framed})"
     return f"connects to {source.connect} ({framed})"
+
+
+config.add_command(config_show)
 
 
 @config.command("schema")

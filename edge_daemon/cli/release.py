@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PASSPHRASE_VARIABLE: Final = "EDGE_RELEASE_PASSPHRASE"  # noqa: S105 - the name of the variable
 _ROLES: Final = ("root", "targets", "snapshot", "timestamp")
-_KINDS: Final = ("model", "profile", "intervals", "rules")
+_KINDS: Final = ("model", "profile", "intervals", "rules", "settings")
 _LEAST: Final = 8  # characters of a passphrase
 
 _repo = click.option(

@@ -113,6 +113,13 @@ def _table(path: Path, version: str | None, needs: Mapping[str, str]) -> Collect
     return item, {f"{name}.toml": path.read_bytes()}
 
 
+def _settings(path: Path, version: str | None, needs: Mapping[str, str]) -> Collected:
+    from edge_daemon.updates.settings import FILE, read_fleet_settings  # noqa: PLC0415
+
+    read_fleet_settings(path)
+    return Item("settings", "fleet", _given(version), needs), {FILE: path.read_bytes()}
+
+
 def _given(version: str | None) -> str:
     if version is None:
         raise EdgeError("it has no version of its own", action="Give --version, e.g. 1.0.0.")
@@ -124,4 +131,5 @@ _COLLECTORS: Mapping[Kind, Callable[[Path, str | None, Mapping[str, str]], Colle
     "profile": _profile,
     "intervals": _table,
     "rules": _table,
+    "settings": _settings,
 }

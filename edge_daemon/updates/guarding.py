@@ -11,6 +11,7 @@ from edge_daemon.log import Event
 from edge_daemon.store.reader import connect
 from edge_daemon.updates import agreement
 from edge_daemon.updates.changes import Changes
+from edge_daemon.updates.folder import UpdateFolder
 from edge_daemon.updates.history import WINDOW, ended_since
 from edge_daemon.updates.places import own_plan, plan_with
 from edge_daemon.updates.shadow import Shadow
@@ -32,6 +33,32 @@ WORSE: Final = 0.05
 _LOSSES: Final = 3
 _EACH_TURN: Final = 3
 _ANALYSED: Final = ("model/", "profile/")
+
+
+def count_start(data_dir: Path, log: EventLog) -> None:
+    """Count a start of the service against what is being watched, before anything of it is used."""
+    with contextlib.suppress(EdgeError):  # a disk that cannot be written says so elsewhere
+        change_all(UpdateFolder(data_dir), log, lambda _, slot: slot.started())
+
+
+def change_all(folder: UpdateFolder, log: EventLog, step: Callable[[str, Slot], Slot]) -> None:
+    """Change every slot in one write, if anything changes."""
+    slots = folder.read().slots
+    if all(step(key, slot) == slot for key, slot in slots.items()):
+        return
+    with folder.locked():
+        state = folder.read()
+        for key, slot in state.slots.items():
+            changed = step(key, slot)
+            if slot.active is not None and changed.active != slot.active:
+                say(log, key, slot.active, "rolled_back")
+            state = state.with_slot(key, changed)
+        folder.write(state)
+
+
+def say(log: EventLog, key: str, held: Held, outcome: str) -> None:
+    """Log what became of a version."""
+    log.emit(Event.UPDATE_JUDGED, item=key, version=held.version, outcome=outcome)
 
 
 class Guard:
@@ -62,13 +89,13 @@ class Guard:
         self._shadow: Shadow | None = None
         self._losses_before: dict[str, int] = {}
 
-    def start(self) -> None:
-        """Count a start of the service against what is being watched."""
-        self._all(lambda slot: slot.started())
-
     def lasted(self) -> None:
-        """Forget the starts: the service works."""
-        self._all(lambda slot: slot.lasted())
+        """Forget the starts: the service works; what only that could show is settled."""
+        change_all(
+            self._changes.folder,
+            self._log,
+            lambda key, slot: slot.lasted() if key.startswith(_ANALYSED) else slot.settled(),
+        )
 
     def end(self) -> None:
         """End the worker that compares."""
@@ -82,20 +109,6 @@ class Guard:
         for key, slot in slots.items():
             self._watch(key, slot)
         self._compare(slots)
-
-    def _all(self, step: Callable[[Slot], Slot]) -> None:
-        """Change every watched slot in one write."""
-        folder = self._changes.folder
-        if not any(step(slot) != slot for slot in folder.read().slots.values()):
-            return
-        with folder.locked():
-            state = folder.read()
-            for key, slot in state.slots.items():
-                changed = step(slot)
-                if slot.active is not None and changed.active != slot.active:
-                    self._say(key, slot.active, "rolled_back")
-                state = state.with_slot(key, changed)
-            folder.write(state)
 
     # Beside the version in use
 
@@ -142,11 +155,11 @@ class Guard:
     def _decide(self, key: str, held: Held, problem: str) -> None:
         if not problem:
             self._changes.activate(key)
-            self._say(key, held, "agrees")
+            say(self._log, key, held, "agrees")
             return
         why = f"{held.version}: it does not agree with the version in use: {problem}"
         self._changes.change(key, lambda slot: slot.refused(held.sha256, why))
-        self._say(key, held, "disagrees")
+        say(self._log, key, held, "disagrees")
 
     # After it was activated
 
@@ -162,7 +175,7 @@ class Guard:
         if why:
             with contextlib.suppress(EdgeError):  # a person was faster
                 self._changes.roll_back(key, why)
-                self._say(key, slot.active, "rolled_back")
+                say(self._log, key, slot.active, "rolled_back")
 
     def _rejected(self, key: str, active: Held, analysis: Analysis) -> str:
         """Say if the workers do not use the bundle: its golden vectors fail by now."""
@@ -190,6 +203,3 @@ class Guard:
             before = f"{100 * slot.watch.before:.0f} % before it"
             return f"{failed} of {ended} captures failed since it is in use, {before}", False
         return "", ended >= WINDOW
-
-    def _say(self, key: str, held: Held, outcome: str) -> None:
-        self._log.emit(Event.UPDATE_JUDGED, item=key, version=held.version, outcome=outcome)

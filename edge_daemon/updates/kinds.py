@@ -11,7 +11,7 @@ from edge_daemon.errors import EdgeError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Kind = Literal["model", "profile", "intervals", "rules"]
+Kind = Literal["model", "profile", "intervals", "rules", "settings"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -28,7 +28,7 @@ class Item:
     kind
         One of `KINDS`.
     name
-        Of the bundle, ``<folder>/<firmware>`` of the profile, the species, or ``rules``.
+        Of the bundle, ``<folder>/<firmware>`` of the profile, the species, ``rules``, or ``fleet``.
     version
         Three numbers.
     needs

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ _LOOK_S: Final = 1800.0
 _STOP_S: Final = 5.0
 _LASTED_S: Final = 600.0
 """A service that runs so long with an update is no victim of it."""
+_SETTINGS: Final = "settings/fleet"
 _QUIET_CODES: Final = {"", "unreachable", "slow"}
 
 
@@ -84,13 +86,10 @@ class UpdatePart:
         self._in_use: dict[str, str] = {}
         self._known: dict[str, Any] | None = None
         self._reason = ""
+        self._settings_wait = False
 
     def start(self) -> None:
-        """Count this start against what is being watched, then begin."""
-        try:
-            self._guard.start()
-        except EdgeError as error:
-            self._reason = error.message
+        """Begin."""
         self._in_use = self._versions()
         self._thread.start()
 
@@ -115,7 +114,7 @@ class UpdatePart:
         known = self._known
         if known is None:
             return []
-        found = []
+        found = [Finding("settings_wait")] if self._settings_wait else []
         if known["damaged"]:
             found.append(Finding("updates_ended", values={"reason": known["damaged"]}))
         if known["code"] not in _QUIET_CODES:
@@ -164,8 +163,18 @@ class UpdatePart:
             if now.get(key) != self._in_use.get(key):
                 version = now.get(key, "own")
                 self._log.emit(Event.UPDATE_IN_USE, item=key, version=version)
+        new_settings = now.get(_SETTINGS) != self._in_use.get(_SETTINGS)
         self._in_use = now
         self._changed()
+        if new_settings:
+            self._restart()
+
+    def _restart(self) -> None:
+        """Let the service manager start the service anew: settings are read at the start."""
+        if "INVOCATION_ID" in os.environ:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self._settings_wait = True
 
     def _versions(self) -> dict[str, str]:
         try:

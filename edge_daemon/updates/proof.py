@@ -140,11 +140,19 @@ def _tables(plan: ProofPlan) -> None:
     _must_be(plan.item.name, read.species or "rules")
 
 
+def _settings(plan: ProofPlan) -> None:
+    """Prove that it holds keys that a fleet may set, with values that the file may have."""
+    from edge_daemon.updates.settings import FILE, read_fleet_settings  # noqa: PLC0415
+
+    read_fleet_settings(_one(plan.folder, FILE))
+
+
 _CHECKS: Final = {
     "model": _model,
     "profile": _profile,
     "intervals": _tables,
     "rules": _tables,
+    "settings": _settings,
 }
 
 

@@ -22,7 +22,7 @@ from edge_daemon.simulator.cohort import simulate
 from edge_daemon.store.writer import Store
 from edge_daemon.updates.describing import describe
 from edge_daemon.updates.fetching import FolderFetcher
-from edge_daemon.updates.guarding import FAILURES, Guard
+from edge_daemon.updates.guarding import FAILURES, Guard, count_start
 from edge_daemon.updates.state import SHADOW_SAMPLES
 from tests.updates.conftest import BUNDLE, TestClock, make_bundle
 
@@ -241,17 +241,17 @@ def test_workers_that_are_lost_take_it_back(guard, desk, offered, told):
     assert desk.folder.read().slot(MODEL).active is None
 
 
-def test_starts_that_do_not_last_take_it_back(guard, desk, offered):
+def test_starts_that_do_not_last_take_it_back(guard, desk, offered, box):
     offered()
     desk.activate(MODEL)
     for _ in range(3):
-        guard.start()
+        count_start(box, guard._log)
         assert desk.folder.read().slot(MODEL).active is not None
     guard.lasted()
     for _ in range(3):
-        guard.start()
+        count_start(box, guard._log)
     assert desk.folder.read().slot(MODEL).active is not None
-    guard.start()
+    count_start(box, guard._log)
     assert desk.folder.read().slot(MODEL).active is None
 
 

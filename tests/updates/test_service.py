@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -9,8 +10,10 @@ from contextlib import closing
 import pytest
 
 from edge_daemon.simulator.cohort import simulate
+from edge_daemon.updates import archive
 from edge_daemon.updates.desk import Desk
 from edge_daemon.updates.fetching import FolderFetcher
+from edge_daemon.updates.kinds import Item
 from edge_daemon.updates.places import own_plan
 from tests.runtime.conftest import ServiceProcess
 from tests.runtime.conftest import _wait as wait_until
@@ -56,4 +59,24 @@ def test_the_next_capture_is_analysed_with_the_version_in_use(service, signed, t
     desk.roll_back(MODEL, "it does not please")
     wait_until(lambda: service.logged("update_in_use") == 2)
     assert analyse(1) != f"{BUNDLE}@0.9.0"
+    assert service.process.poll() is None
+
+
+def test_settings_of_the_fleet_are_used_after_the_service_manager_started_it_anew(
+    service, signed, tmp_path
+):
+    item = Item("settings", "fleet", "1.0.0")
+    text = "[workers]\ncount = 1"
+    signed.repository.add(item, archive.pack({"settings.toml": text.encode()}))
+    place = signed.publish()
+    process = service.start(INVOCATION_ID="of systemd")
+    status = service.data / "run" / "status.json"
+    wait_until(lambda: status.exists() and json.loads(status.read_text())["workers"] == 2)
+    desk = Desk(service.data, own_plan(None), TestClock())
+    desk.trust.begin(signed.root)
+    desk.look(FolderFetcher(place))
+    wait_until(lambda: process.poll() is not None)
+    assert process.returncode == 0
+    service.start(INVOCATION_ID="of systemd")
+    wait_until(lambda: status.exists() and json.loads(status.read_text())["workers"] == 1)
     assert service.process.poll() is None
