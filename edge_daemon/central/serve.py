@@ -43,8 +43,8 @@ _CLAIMS: Final = 10.0
 """Tries at a claim code that one address has, of all workers together."""
 _IDLE_S: Final = 20
 """A quiet connection is ended: a box sends every few minutes, and comes again."""
-_CONNECTIONS: Final = 8000
-"""Of one worker; more are told to come again (503)."""
+_CONNECTIONS: Final = 4000
+"""Of one worker, each of 0.3 MB; more are told to come again (503)."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
