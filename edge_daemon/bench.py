@@ -7,7 +7,6 @@ the machine does, wall time does.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import statistics
 import tempfile
@@ -164,7 +163,7 @@ def simulated(events: int, count: int) -> list[RawCapture]:
 
 def raw_capture(name: str, data: bytes) -> RawCapture:
     """Make a capture of bytes."""
-    return RawCapture(INSTRUMENT, INSTRUMENT, name, hashlib.sha256(data).hexdigest(), data)
+    return RawCapture.of(INSTRUMENT, INSTRUMENT, name, data)
 
 
 def prepare(captures: Sequence[RawCapture], plan: Plan) -> list[Run]:

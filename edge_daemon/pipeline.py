@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -379,8 +378,7 @@ def _read(file: Path, names: PartNames, max_bytes: int) -> RawCapture:
     parts = [(label(part.name), _read_file(part, max_bytes)) for part in files]
     data = join(parts)
     check_size(file.name, len(data), max_bytes)
-    digest = hashlib.sha256(data).hexdigest()
-    return RawCapture(INSTRUMENT, INSTRUMENT, parts[0][0], digest, data)
+    return RawCapture.of(INSTRUMENT, INSTRUMENT, parts[0][0], data)
 
 
 def _read_file(file: Path, max_bytes: int) -> bytes:

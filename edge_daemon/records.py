@@ -6,9 +6,10 @@ paying for it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping  # noqa: TC003 - read when answers of workers are checked
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +61,8 @@ class RawCapture:
         Lower-case hex digest of `data`.
     data
         The bytes.
+    digested
+        Whether `sha256` was made from `data` right here, so that nobody need make it again.
     """
 
     instrument: str
@@ -67,6 +70,15 @@ class RawCapture:
     name: str
     sha256: str
     data: bytes
+    # Not given and not copied: a record with other bytes is not taken for a digested one.
+    digested: bool = field(default=False, init=False, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, instrument: str, source: str, name: str, data: bytes) -> Self:
+        """Make the record of these bytes."""
+        made = cls(instrument, source, name, hashlib.sha256(data).hexdigest(), data)
+        object.__setattr__(made, "digested", True)
+        return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ where they are, unchanged; what was dealt with is remembered by name, inode, siz
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -346,8 +345,7 @@ class _Reader:
             # A writer on a share may hold the file locked; it is asked again on any change.
             self._trouble = f"cannot be read: {error.strerror}"
             return False
-        digest = hashlib.sha256(data).hexdigest()
-        self.capture = RawCapture(spec.instrument, spec.name, name, digest, data)
+        self.capture = RawCapture.of(spec.instrument, spec.name, name, data)
         if self._entry.missing is not None:
             return False
         return self._source._handlers.complete(data)  # noqa: SLF001 - one class in two parts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
@@ -245,5 +244,4 @@ class Intake:
             number = self._number
         when = self._clock.stamp().wall[:19].replace("-", "").replace(":", "")
         name = f"{self._spec.name}-{when}Z-{number}.{self._spec.suffix}"
-        digest = hashlib.sha256(data).hexdigest()
-        return RawCapture(self._spec.instrument, self._spec.name, name, digest, data)
+        return RawCapture.of(self._spec.instrument, self._spec.name, name, data)

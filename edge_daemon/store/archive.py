@@ -51,8 +51,15 @@ class Archive:
         """Path of a capture's file; see `archived_path`."""
         return archived_path(self.root, sha256)
 
-    def put(self, data: bytes, sha256: str) -> Path:
+    def put(self, data: bytes, sha256: str, *, digested: bool = False) -> Path:
         """Make bytes durable; a whole file that is already there is kept.
+
+        Parameters
+        ----------
+        data, sha256
+            The bytes and their digest.
+        digested
+            The digest was made from these very bytes (`RawCapture.of`); otherwise it is checked.
 
         Raises
         ------
@@ -62,7 +69,7 @@ class Archive:
             The disk is full, failing or read-only.
         """
         path = self.path(sha256)
-        actual = hashlib.sha256(data).hexdigest()
+        actual = sha256 if digested else hashlib.sha256(data).hexdigest()
         if actual != sha256:
             raise EdgeError(
                 f"capture of {len(data)} bytes has SHA-256 {actual}, but was announced as {sha256}",

@@ -183,7 +183,7 @@ class Store(Steps, Desk):
             The disk is full, failing or read-only; nothing was acknowledged.
         """
         if restore or not self._was_deleted(capture):
-            self._archive.put(capture.data, capture.sha256)
+            self._archive.put(capture.data, capture.sha256, digested=capture.digested)
         stamp = self._clock.stamp()
         row = {
             "instrument": clean(capture.instrument),
@@ -219,7 +219,7 @@ class Store(Steps, Desk):
         acceptance = self.transact(work, settle=True)
         # Bytes that were there already may have been deleted in between, with their last row.
         if (acceptance.new or restore) and not self._archive.path(capture.sha256).is_file():
-            self._archive.put(capture.data, capture.sha256)
+            self._archive.put(capture.data, capture.sha256, digested=capture.digested)
         return acceptance
 
     def _was_deleted(self, capture: RawCapture) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_daemon.errors import EdgeError, Quarantine, Retryable
+from edge_daemon.records import RawCapture
 from edge_daemon.store.archive import Archive
+from edge_daemon.store.writer import Store
 
 DATA = b"raw events" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -99,3 +102,19 @@ def test_a_failed_write_leaves_nothing(archive, monkeypatch):
     with pytest.raises(Retryable, match="No space left"):
         archive.put(DATA, SHA256)
     assert [path for path in archive.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_digest_made_from_the_bytes_is_not_made_again():
+    made = RawCapture.of("an1", "export", "a.fcs", DATA)
+    assert made.sha256 == SHA256
+    assert made.digested
+    given = RawCapture("an1", "export", "a.fcs", SHA256, DATA)
+    assert given == made
+    assert not given.digested
+
+
+def test_a_record_with_other_bytes_is_checked(tmp_path, clock):
+    other = dataclasses.replace(RawCapture.of("an1", "export", "a.fcs", DATA), data=b"other bytes")
+    assert not other.digested
+    with Store.open(tmp_path / "data", clock) as store, pytest.raises(EdgeError, match="announced"):
+        store.accept(other)
