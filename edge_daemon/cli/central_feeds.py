@@ -136,7 +136,7 @@ def export(
     FHIR and HL7: a message for each version of a result and each note, as a feed sends them.
     Tables: a row for each version, for each report of an analyzer, and for each thing that a
     person said; a single file holds the results alone. Exit code 3 where a value is in a unit
-    that no column takes.
+    that no column takes, or a document cannot be read.
     """
     from edge_daemon.central.feeds.export import Order
     from edge_daemon.central.feeds.reach import scope_of
@@ -190,7 +190,12 @@ def _told(order: Order, done: Done, as_json: bool) -> int:
     for what, times in done.other_units.items():
         values = counted(times, "value")
         output.say(f"{values} of {what}: no column takes that unit, so they were left out.")
-    return errors.EXIT_WARNINGS if done.other_units else errors.EXIT_OK
+    if done.unreadable:
+        output.say(
+            f"{counted(len(done.unreadable), 'document')} left out: not what their type says, "
+            f"the first is {done.unreadable[0]}."
+        )
+    return errors.EXIT_WARNINGS if done.other_units or done.unreadable else errors.EXIT_OK
 
 
 @click.group()

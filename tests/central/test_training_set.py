@@ -256,7 +256,8 @@ def test_a_control_is_no_example(fleet, running, tmp_path):
         row = db.execute(text("SELECT * FROM documents WHERE type = 'run.simulated'")).first()
         body = {
             "instrument": json.loads(row.body)["instrument"], "capture": row.capture,
-            "simulated": True, "kind": "control", "lot": "1", "level": "n",
+            "simulated": True, "kind": "control", "lot": "1", "level": "n", "by": "Ann",
+            "made_at": row.created_at, "made_clock": "synchronised",
         }  # fmt: skip
         mark = {**row._mapping, "type": "mark.simulated", "body": json.dumps(body)}
         del mark["id"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, text
 
+from edge_daemon.central.feeds.bodies import is_readable
 from edge_daemon.central.schema import clinics, devices, documents
 from edge_daemon.errors import Retryable
 
@@ -96,11 +97,17 @@ class Choice:
 
 
 def pages(
-    reader: Reader, scope: Scope, choice: Choice, *, size: int = PAGE
+    reader: Reader,
+    scope: Scope,
+    choice: Choice,
+    *,
+    size: int = PAGE,
+    leave_out: Callable[[int], object] = lambda _: None,
 ) -> Iterator[list[Told]]:
     """Yield the documents of a scope in the order of their numbers.
 
     No question looks at more than `WINDOW` numbers, however few of them are asked for.
+    `leave_out` is told the number of a document that is not what its type says (`bodies`).
     """
     types = [f"{what}.{kind}" for what in sorted(choice.what) for kind in sorted(choice.kinds)]
     after = choice.after
@@ -116,10 +123,17 @@ def pages(
         if choice.since is not None:
             query = query.where(documents.c.received_at >= choice.since)
         with reader.reading(scope) as db:
-            found = [_told(row) for row in db.execute(query).mappings()]
+            rows = [dict(row) for row in db.execute(query).mappings()]
+        found = []
+        for row in rows:
+            told = _told(row)
+            if told is None:
+                leave_out(row["id"])
+            else:
+                found.append(told)
         if found:
             yield found
-        after = found[-1].id if len(found) == size else end
+        after = rows[-1]["id"] if len(rows) == size else end
 
 
 def related(
@@ -145,7 +159,7 @@ def related(
     with reader.reading(scope) as db:
         for row in db.execute(query).mappings():
             told = _told(row)
-            if told.result in wanted:
+            if told is not None and told.result in wanted:
                 found[told.result].append(told)
     return found
 
@@ -205,8 +219,11 @@ def _documents() -> Any:
     )
 
 
-def _told(row: Any) -> Told:
+def _told(row: Any) -> Told | None:
     what, _, kind = row["type"].partition(".")
+    body = json.loads(row["body"])
+    if not is_readable(what, row["device_id"], body):
+        return None
     received: dt.datetime = row["received_at"]
     return Told(
         id=row["id"],
@@ -220,5 +237,5 @@ def _told(row: Any) -> Told:
         created_at=row["created_at"],
         clock_state=row["clock_state"],
         received_at=received if received.tzinfo else received.replace(tzinfo=dt.UTC),
-        body=json.loads(row["body"]),
+        body=body,
     )

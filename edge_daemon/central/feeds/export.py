@@ -83,12 +83,15 @@ class Done:
         Documents that became no message (`versions.version_after`).
     other_units
         Values that no column takes, with how often.
+    unreadable
+        Numbers of documents that are not what their type says.
     """
 
     through: int
     counts: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
     other_units: Counter[str] = field(default_factory=Counter)
+    unreadable: list[int] = field(default_factory=list)
     files: list[Written] = field(default_factory=list)
 
     def as_json(self, order: Order) -> dict[str, Any]:
@@ -105,6 +108,7 @@ class Done:
             "written": dict(self.counts),
             "left_out": self.left_out,
             "other_units": dict(self.other_units),
+            "unreadable": self.unreadable[:1000],
             "files": [
                 {"path": str(Path(f.path).relative_to(base)), "rows": f.rows, "sha256": f.sha256}
                 for f in self.files
@@ -161,7 +165,7 @@ def _walk(
     """Page through the choice, at most `limit` documents, and note how far it went."""
     seen, numbers = 0, max(0, choice.upto - choice.after)
     progress(0, numbers)
-    for page in pages(reader, order.scope, choice, size=PAGE):
+    for page in pages(reader, order.scope, choice, size=PAGE, leave_out=done.unreadable.append):
         taken = page if order.limit is None else page[: order.limit - seen]
         yield taken
         seen += len(taken)

@@ -87,3 +87,29 @@ def test_what_is_still_being_received_is_waited_for(centre):
     assert looks
     slow.close()
     assert settled(centre.reader, EVERYTHING, after=first + 2) == first + 2
+
+
+def wrong_bodies():
+    """Documents whose digest is right, and that say something else than their type must."""
+    run = run_body(1)
+    yield "run", run | {"sample": None}
+    yield "run", run | {"status": "fine"}
+    yield "run", {key: value for key, value in run.items() if key != "measurements"}
+    yield "run", run | {"measurements": [{"code": "RBC"}]}
+    yield "run", run | {"number": "2"}
+    yield "note", said_body("note", text=None)
+    yield "correction", said_body("correction", changes={"species": ["cat"]})
+    yield "mark", {"simulated": False}
+
+
+def test_documents_that_are_none_are_left_out_and_hold_nothing_up(centre):
+    box = centre.box()
+    centre.send(box, *wrong_bodies())
+    centre.send(box, ("run", run_body(2)))
+    left_out = []
+    choice = Choice(frozenset({"run", "note", "correction", "mark"}), KINDS, upto=99)
+    found = list(pages(centre.reader, EVERYTHING, choice, size=2, leave_out=left_out.append))
+    assert [one.body["capture"] for page in found for one in page] == [capture_of(2)]
+    assert len(left_out) == len(list(wrong_bodies()))
+    of_result = related(centre.reader, EVERYTHING, found[0], upto=99, what=("run",))
+    assert len(of_result) == 1
