@@ -14,6 +14,7 @@ import click
 from edge_daemon import errors, resources
 from edge_daemon.cli import options, output
 from edge_daemon.cli.options import data_dir_option, json_option
+from edge_daemon.cli.update import activate_model, rollback_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +41,11 @@ _profiles = click.option(
 
 @click.group()
 def model() -> None:
-    """List and verify model bundles."""
+    """List, verify, activate and roll back model bundles."""
+
+
+model.add_command(activate_model)
+model.add_command(rollback_model)
 
 
 @model.command("list")
@@ -60,7 +65,10 @@ def list_bundles(data_dir: Path, as_json: bool) -> int:
     configured = settings.models.extra_dirs if settings else ()
     updates = active_folders(data_dir, "model")
     shelf = BundleShelf.load([resources.models_dir(), *configured, *updates, data_dir / "models"])
-    records = [_describe(bundle) for bundle in shelf.bundles.values()]
+    records = [
+        _describe(bundle) | {"origin": _origin(bundle.path, data_dir)}
+        for bundle in shelf.bundles.values()
+    ]
     records += [
         {"bundle": problem.file, "status": "broken", "reason": problem.message}
         for problem in shelf.problems
@@ -73,6 +81,13 @@ def list_bundles(data_dir: Path, as_json: bool) -> int:
         for problem in shelf.problems:
             output.say(f"{problem.message}\n→ {problem.action}")
     return errors.EXIT_WARNINGS if shelf.problems else errors.EXIT_OK
+
+
+def _origin(path: Path, data_dir: Path) -> str:
+    """Where a bundle comes from: ``shipped``, ``site`` or ``update``."""
+    if path.is_relative_to(resources.models_dir()):
+        return "shipped"
+    return "update" if path.is_relative_to(data_dir / "updates") else "site"
 
 
 def _describe(bundle: Bundle) -> output.Record:
@@ -92,6 +107,7 @@ def _describe(bundle: Bundle) -> output.Record:
 _COLUMNS = (
     output.Column("bundle", "Bundle", lambda r: r["bundle"]),
     output.Column("status", "Status", lambda r: r["status"]),
+    output.Column("origin", "From", lambda r: r.get("origin")),
     output.Column("trained_on", "Trained on", output.simulated_mark),
     output.Column("profiles", "Profiles", lambda r: " ".join(r.get("profiles", ()))),
     output.Column("species", "Species", lambda r: " ".join(r.get("species", ()))),

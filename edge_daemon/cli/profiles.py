@@ -70,7 +70,11 @@ def profile() -> None:
 @options.csv_option
 def profile_list(extra: tuple[Path, ...], as_json: bool, as_csv: bool) -> int:
     """List the profiles; a broken one is named on stderr and hides no other."""
+    from edge_daemon.updates.folder import active_folders
+
     registry = _registry(extra)
+    updates = active_folders(options.present_data_dir(), "profile")
+    updated = {f"{path.parent.name}/{path.stem}" for at in updates for path in at.glob("*/*.toml")}
     records: list[Record] = [
         {
             "id": p.id,
@@ -80,6 +84,7 @@ def profile_list(extra: tuple[Path, ...], as_json: bool, as_csv: bool) -> int:
             "firmware": p.firmware,
             "classify": p.classify,
             "simulated": p.simulated,
+            "update": p.id in updated,
             "sha256": p.sha256,
         }
         for _, p in sorted(registry.profiles.items())
@@ -96,6 +101,7 @@ _PROFILE_COLUMNS = (
     output.Column("id", "Profile", lambda r: r["id"]),
     output.Column("title", "Instrument", lambda r: r["title"]),
     output.Column("use", "Use", lambda r: "classify" if r["classify"] else "decode only"),
+    output.Column("update", "From", lambda r: "update" if r["update"] else ""),
     output.Column("simulated", "Mark", output.simulated_mark),
 )
 

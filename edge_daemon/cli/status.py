@@ -46,6 +46,7 @@ def status(data_dir: Path, as_json: bool) -> int:
         "ended": health["ended"],
         "sources": _heard_s(told.get("sources", [])),
         "page": (told.get("web") or {}).get("url"),
+        "updates": _updates(data_dir),
         "newest_backup": newest_backup(data_dir),
         "disk_free_bytes": shutil.disk_usage(data_dir).free,
         **stored,
@@ -175,6 +176,7 @@ def _write(found: Record) -> None:
         ("Service", f"in use by process {pid}" if pid else "not running"),
         *(("Source", f"{s['name']}: {s['state']}{_heard(s)}") for s in found["sources"]),
         *([("Page", found["page"])] if found["page"] else []),
+        *([("Updates", found["updates"]["words"])] if found["updates"] else []),
         ("Data", found["data_dir"]),
         *(_kept(found) if "states" in found else ()),
         ("Disk free", size(found["disk_free_bytes"])),
@@ -183,6 +185,18 @@ def _write(found: Record) -> None:
         click.echo(f"{label:<11}{output.printable(text)}")
     if found.get("refusals"):
         output.say("\n`edge-daemon quarantine` says why files were refused.")
+
+
+def _updates(data_dir: Path) -> Record | None:
+    """Say which updates are in use and which wait; None where there are none."""
+    from edge_daemon.updates.describing import describe
+
+    items = describe(data_dir)["items"]
+    if not items:
+        return None
+    words = [f"{i['item']} {i['version']}" for i in items if i["version"]]
+    words += [f"{i['item']} {i['candidate']} waits" for i in items if i["candidate"]]
+    return {"items": items, "words": ", ".join(words) or "none in use"}
 
 
 def _kept(found: Record) -> list[tuple[str, Any]]:

@@ -137,6 +137,29 @@ def unblock(item: str, data_dir: Path) -> None:
     click.echo(output.printable(f"{key}: every version may be taken again."))
 
 
+@click.command("activate")
+@click.argument("name")
+@options.data_dir_option
+@options.json_option
+@click.pass_context
+def activate_model(ctx: click.Context, name: str, data_dir: Path, as_json: bool) -> None:
+    """Use the version of the bundle NAME that waits: `update activate model/NAME`."""
+    ctx.invoke(activate, item=f"model/{name}", data_dir=data_dir, as_json=as_json)
+
+
+@click.command("rollback")
+@click.argument("name")
+@click.option("--reason", default="rolled back by a person", show_default=True, metavar="TEXT")
+@options.data_dir_option
+@options.json_option
+@click.pass_context
+def rollback_model(
+    ctx: click.Context, name: str, reason: str, data_dir: Path, as_json: bool
+) -> None:
+    """Return the bundle NAME to the version before: `update rollback model/NAME`."""
+    ctx.invoke(rollback, item=f"model/{name}", reason=reason, data_dir=data_dir, as_json=as_json)
+
+
 def _looked(where: Place, settings: Settings | None, data_dir: Path) -> Looked:
     """Give back what the fleet took back, whatever else can be had; then look."""
     from edge_daemon.updates.online import repository_of

@@ -35,6 +35,7 @@ def judge(facts: Facts) -> list[Check]:
         part_checks.confinement(facts.unconfined),
         *(part_checks.source(source, facts.service) for source in facts.sources),
         part_checks.server(facts.server, facts.service),
+        part_checks.updates(facts.updates),
         part_checks.page(facts.page, facts.service),
         part_checks.service(facts.service),
         *part_checks.conditions(facts.service),

@@ -253,6 +253,26 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Updates:
+    """Signed updates of a box that trusts somebody.
+
+    Attributes
+    ----------
+    in_use
+        Number of updates in use.
+    trouble, action
+        Why none can be taken, and what to do; empty while they can.
+    days
+        Days until what is offered runs out, by the box's clock; None before the first look.
+    """
+
+    in_use: int
+    trouble: str
+    action: str
+    days: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything; None where this machine has no such thing, or it cannot be read."""
 
@@ -274,3 +294,4 @@ class Facts:
     server: Server | None
     page: Page | None
     journal_mb: int | None
+    updates: Updates | None = None

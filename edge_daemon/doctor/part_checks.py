@@ -13,7 +13,15 @@ from edge_daemon.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_daemon.doctor.facts import NetworkSource, Page, Probe, Server, Service, Source
+    from edge_daemon.doctor.facts import (
+        NetworkSource,
+        Page,
+        Probe,
+        Server,
+        Service,
+        Source,
+        Updates,
+    )
 
 
 def drop_in(name: str) -> str:
@@ -28,6 +36,7 @@ def drop_in(name: str) -> str:
 
 _HIDDEN: Final = ("/tmp", "/var/tmp")  # noqa: S108 - folders a unit with PrivateTmp cannot see
 _MANY_RESTARTS: Final = 3
+_OFFER_DAYS: Final = 5.0  # it is renewed every three weeks, and holds for thirty days
 _RENEWAL_DAYS: Final = 14.0  # the service renews a month before the end
 _ROOM: Final = 160  # of a message that must stay one line
 _LINES: Final = drop_in("lines.conf")
@@ -191,6 +200,21 @@ def page(facts: Page | None, service: Service) -> Check | None:
     if facts.trouble:
         return doubt(name, facts.trouble, "see web.md, or set `web.enabled = false`")
     return ok(name, facts.address)
+
+
+def updates(facts: Updates | None) -> Check | None:
+    """Check that signed updates can be taken; nothing of it touches results."""
+    if facts is None:
+        return None
+    name = "updates"
+    if facts.trouble:
+        return doubt(name, facts.trouble, f"{facts.action} Results go on.")
+    if facts.days is None:
+        return ok(name, "not looked for yet")
+    if facts.days < _OFFER_DAYS:
+        text = f"what is offered runs out in {counted(max(round(facts.days), 0), 'day')}"
+        return doubt(name, text, "tell whoever publishes the updates to renew them")
+    return ok(name, f"{counted(facts.in_use, 'update')} in use")
 
 
 def conditions(facts: Service) -> Sequence[Check]:

@@ -58,6 +58,7 @@ def read_facts(config: Path, data_dir: Path, pid: int | None, status_file: Path)
         server=read_parts.server(data_dir, settings.sync.proxy if settings else None),
         page=read_parts.page(settings.web, status_file) if settings else None,
         journal_mb=read_system.journal_mb(),
+        updates=read_parts.updates(data_dir),
     )
 
 

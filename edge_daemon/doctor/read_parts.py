@@ -24,6 +24,7 @@ from edge_daemon.doctor.facts import (
     SerialSource,
     Server,
     Service,
+    Updates,
 )
 from edge_daemon.doctor.read_system import run
 from edge_daemon.errors import EdgeError
@@ -32,6 +33,8 @@ from edge_daemon.source_settings import SerialSource as ConfiguredSerial
 from edge_daemon.source_settings import endpoint
 from edge_daemon.sources.ports import lasting_name
 from edge_daemon.sync.identity import load
+from edge_daemon.updates.describing import describe
+from edge_daemon.updates.folder import UpdateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +136,17 @@ def probed(code: int, said: str) -> Probe:
         return Probe(ended=f"with exit status {code}")
     words: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
     return Probe(**words)
+
+
+def updates(data_dir: Path) -> Updates | None:
+    """Read what came of the last look for updates; None where nobody is trusted with any."""
+    found = describe(data_dir)
+    if not UpdateFolder(data_dir).trusts and not found["items"]:
+        return None
+    used = sum(item["version"] is not None for item in found["items"])
+    until = [datetime.fromisoformat(when) for when in found["expires"].values()]
+    days = (min(until) - datetime.now(UTC)).total_seconds() / 86_400 if until else None
+    return Updates(used, found["damaged"] or found["message"], found["action"], days)
 
 
 def server(data_dir: Path, proxy: str | None) -> Server | None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from edge_daemon.updates.state import Held
 
 FOLDER: Final = "updates"
+FIRST_ROOT: Final = "first.root.json"
+"""In the folder of the trust: the root that a person gave."""
 _LOCK_WAIT_S: Final = 60.0
 
 
@@ -51,6 +53,11 @@ class UpdateFolder:
         self.incoming = self.root / "incoming"
         self._items = self.root / "items"
         self._state = self.root / "state.json"
+
+    @property
+    def trusts(self) -> bool:
+        """Whether a person has said who signs updates."""
+        return (self.trust / FIRST_ROOT).exists()
 
     def read(self) -> State:
         """Read which versions are in use; none where nothing was ever updated.

@@ -151,8 +151,8 @@ class UpdatePart:
         if self._is_due():
             self._look()
         self._notice()
-        trusted = (self._folder.trust / "first.root.json").exists()
-        self._known = describe(self._data_dir) if trusted or self._in_use else None
+        known = self._folder.trusts or self._in_use
+        self._known = describe(self._data_dir) if known else None
 
     def _notice(self) -> None:
         """Hand on what is in use, if that is something else."""
@@ -184,10 +184,7 @@ class UpdatePart:
         return {key: slot.active.folder for key, slot in slots.items() if slot.active is not None}
 
     def _is_due(self) -> bool:
-        if (
-            not self._settings.updates.enabled
-            or not (self._folder.trust / "first.root.json").exists()
-        ):
+        if not self._settings.updates.enabled or not self._folder.trusts:
             return False
         last = self._began if self._looked_at is None else self._looked_at
         return self._clock.monotonic() - last >= self._wait_s

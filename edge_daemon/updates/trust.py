@@ -20,7 +20,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 from edge_daemon.errors import EdgeError, Fatal
 from edge_daemon.updates.errors import UpdateError
 from edge_daemon.updates.fetching import METADATA, TARGETS, SlowError
-from edge_daemon.updates.folder import sync_folder
+from edge_daemon.updates.folder import FIRST_ROOT, sync_folder
 from edge_daemon.updates.kinds import Item
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ _LIMITS: Final = UpdaterConfig(
     snapshot_max_length=256 << 10,
     targets_max_length=2 << 20,
 )
-_FIRST: Final = "first.root.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class Trust:
     def root(self) -> bytes | None:
         """The first root, which a person gave; None before that."""
         try:
-            return (self._folder / _FIRST).read_bytes()
+            return (self._folder / FIRST_ROOT).read_bytes()
         except FileNotFoundError:
             return None
 
@@ -128,12 +127,12 @@ class Trust:
             (self._folder / f"{left}.json").unlink(missing_ok=True)
         for former in (self._folder / "root_history").glob("*.root.json"):
             former.unlink()
-        partial = self._folder / f"{_FIRST}.new"
+        partial = self._folder / f"{FIRST_ROOT}.new"
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(self._folder / _FIRST)
+        partial.replace(self._folder / FIRST_ROOT)
         sync_folder(self._folder)
 
     def look(self, fetcher: FetcherInterface, incoming: Path) -> Source:

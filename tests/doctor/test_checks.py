@@ -318,3 +318,14 @@ def test_page():
     holds(part_checks.page(page, shut), "doubt", "nobody can open the page", "web.conf", "restart")
     taken = facts.Page("127.0.0.1:8470", "the port is taken")
     holds(part_checks.page(taken, BOX), "doubt", "the port is taken", "web.md")
+
+
+def test_updates():
+    def told(trouble="", action="", days=20.0):
+        return part_checks.updates(facts.Updates(2, trouble, action, days))
+
+    assert part_checks.updates(None) is None
+    holds(told(), "ok", "2 updates in use")
+    holds(told(days=None), "ok", "not looked for yet")
+    holds(told(days=3.0), "doubt", "runs out in 3 days", "renew")
+    holds(told("the offer has run out", "Tell them."), "doubt", "has run out", "Results go on")

@@ -66,10 +66,13 @@ def test_from_the_release_side_to_a_clinic_with_a_stick(run, stick, box, tmp_pat
     }
     assert f"{BUNDLE}@0.9.0" in run("model", "list")
     assert "5.5" in run("intervals", "dog")
+    origins = {b["bundle"]: b["origin"] for b in json.loads(run("model", "list", "--json"))}
+    assert origins[f"{BUNDLE}@0.9.0"] == "update"
+    assert set(origins.values()) == {"shipped", "update"}
     said = run("update", "status")
     assert "0.9.0" in said
     assert "goes back to" in said
-    assert "as it ships" in run("update", "rollback", MODEL, "--reason", "too many platelets")
+    assert "as it ships" in run("model", "rollback", BUNDLE, "--reason", "too many platelets")
     assert f"{BUNDLE}@0.9.0" not in run("model", "list")
     assert "0.9.0: too many platelets" in run("update", "status", code=3)
     assert run("update", "rollback", MODEL, code=1)

@@ -11,7 +11,9 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
+from edge_daemon.cli import cli
 from edge_daemon.config import load_config
 from edge_daemon.errors import Quarantine
 from edge_daemon.flow import Analysis
@@ -155,10 +157,16 @@ def test_while_captures_wait_nothing_is_compared(guard, desk, offered, told):
     assert desk.folder.read().slot(MODEL).shadow.samples == ()
 
 
-def test_a_person_need_not_wait(guard, desk, offered):
+def test_a_person_need_not_wait(guard, desk, offered, box):
     held = offered()
     guard.turn()
+
+    def status() -> str:
+        return CliRunner().invoke(cli, ["status", "--data-dir", str(box)]).output
+
+    assert f"{MODEL} 0.9.0 waits" in status()
     assert desk.activate(MODEL) == held
+    assert f"{MODEL} 0.9.0\n" in status()
     guard.turn()
     assert desk.folder.read().slot(MODEL).active == held
 
