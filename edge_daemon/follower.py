@@ -23,6 +23,8 @@ _REST: Final = 20
 _LEAST_REST_S: Final = 30.0
 KEPT_BATCHES: Final = 60
 """Newest averages of each stream that are kept: a chart shows no more."""
+KEPT_PAIRS: Final = 200
+"""Newest pairs of each measure that are kept, for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class Follower:
     """
 
     def __init__(self, data_dir: Path, monotonic: Callable[[], float]) -> None:
-        self._arguments = ["agreement", "--json", "--data-dir", str(data_dir)]
+        self._arguments = ["agreement", "--json", "--points", str(KEPT_PAIRS)]
+        self._arguments += ["--data-dir", str(data_dir)]
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None

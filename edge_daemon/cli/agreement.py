@@ -49,6 +49,13 @@ _PROPORTIONAL: Final = frozenset({"PLT", "PCT", "RETIC", "RETIC%"})
 )
 @click.option("--since", type=options.Moment(), help="Only from this time on.")
 @click.option("--until", type=options.Moment(), help="Only before this time.")
+@click.option(
+    "--points",
+    type=click.IntRange(min=0, max=10_000),
+    default=0,
+    metavar="N",
+    help="With --json: also the newest N pairs of each measure (run, ours, theirs).",
+)
 @options.data_dir_option
 @options.json_option
 @options.csv_option
@@ -59,6 +66,7 @@ def agreement(
     measures: tuple[str, ...],
     since: str | None,
     until: str | None,
+    points: int,
     as_json: bool,
     as_csv: bool,
 ) -> int:
@@ -76,7 +84,7 @@ def agreement(
     with contextlib.closing(queries.connect(data_dir)) as db:
         held = Comparisons(db, Filters(since, until, instrument, species))
         codes = [code for code in UNITS if not measures or code in measures]
-        compared = compare(held.pairs(), codes)
+        compared = compare(held.pairs(), codes, points=points)
         followed = follow(point for part in (held.ours(), held.reported()) for point in part)
     if measures:
         followed = [f for f in followed if f.code.removesuffix("/s") in measures]

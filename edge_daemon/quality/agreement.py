@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.errors import EdgeError
@@ -50,6 +51,8 @@ class Measure:
         What it means.
     refused
         Why there is none of these, or no regression; None where all are there.
+    points
+        The newest pairs, oldest first, as many as were asked for: run, ours, the analyzer's.
     """
 
     group: Group
@@ -60,6 +63,7 @@ class Measure:
     line: PassingBablok | None
     verdict: Verdict | None
     refused: str | None
+    points: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +92,22 @@ class Followed:
         return any(s is not None and s.state == "drift" for s in (self.ours, self.analyzer))
 
 
-def compare(pairs: Iterable[Mapping[str, Any]], codes: Sequence[str]) -> list[Measure]:
+def compare(
+    pairs: Iterable[Mapping[str, Any]], codes: Sequence[str], *, points: int = 0
+) -> list[Measure]:
     """Compare our values with the analyzer's.
 
     Parameters
     ----------
     pairs
         Oldest first, each with ``instrument``, ``analyzer``, ``species``, ``simulated``,
-        ``ours`` and ``theirs`` (code → value).
+        ``ours`` and ``theirs`` (code → value), and ``run_id`` where `points` are asked for.
     codes
         Measures to compare, in this order.
+    points
+        So many of the newest pairs of each measure are kept.
     """
+    newest: dict[tuple[Group, str], deque[tuple[int, float, float]]] = {}
     columns: dict[tuple[Group, str], tuple[array[float], array[float]]] = {}
     for pair in pairs:
         group = Group(
@@ -110,9 +119,14 @@ def compare(pairs: Iterable[Mapping[str, Any]], codes: Sequence[str]) -> list[Me
                 y, x = columns.setdefault((group, code), (array("d"), array("d")))
                 y.append(ours)
                 x.append(theirs)
+                if points:
+                    kept = newest.setdefault((group, code), deque(maxlen=points))
+                    kept.append((pair["run_id"], ours, theirs))
     order = {code: position for position, code in enumerate(codes)}
     keys = sorted(columns, key=lambda k: (_place(k[0]), order[k[1]]))
-    return [_measure(*key, *columns[key]) for key in keys]
+    return [
+        replace(_measure(*key, *columns[key]), points=tuple(newest.get(key, ()))) for key in keys
+    ]
 
 
 def _place(group: Group) -> tuple[bool, str, str, str]:

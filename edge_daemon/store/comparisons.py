@@ -80,8 +80,8 @@ class Comparisons:
         Yields
         ------
         dict
-            ``instrument`` (the run's), ``analyzer`` (the instrument the report came through),
-            ``species``, ``simulated``, ``ours`` and ``theirs`` (code → value).
+            ``run_id``, ``instrument`` (the run's), ``analyzer`` (the instrument the report came
+            through), ``species``, ``simulated``, ``ours`` and ``theirs`` (code → value).
         """
         matches = match_runs(self._db)
         for chunk in _chunks(self._runs()):
@@ -92,6 +92,7 @@ class Comparisons:
                 reports = [told[key] for key in matches[row["id"]].joined]
                 lines = merge(reports)
                 yield {
+                    "run_id": row["id"],
                     "instrument": row["instrument"],
                     "analyzer": reports[0]["instrument"],
                     "species": row["species"] or reports[0]["species"],

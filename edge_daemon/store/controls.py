@@ -13,7 +13,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_daemon.store.reader import rows
+from edge_daemon.store.reader import rows, value
 from edge_daemon.store.reports import told_controls
 from edge_daemon.units import UNITS
 
@@ -60,6 +60,15 @@ def _targets(text: str) -> dict[str, Any]:
     except ValueError:  # damaged on the disk
         return {}
     return found
+
+
+def said(db: sqlite3.Connection) -> tuple[int, int]:
+    """Numbers of the newest lot and the newest mark, to notice that people said something."""
+    newest = [
+        value(db, f"SELECT coalesce(max(id), 0) FROM {table}")  # noqa: S608
+        for table in ("lots", "control_marks")
+    ]
+    return int(newest[0]), int(newest[1])
 
 
 def instruments(db: sqlite3.Connection) -> list[str]:

@@ -30,7 +30,7 @@ _VERDICTS: Final = {
     "undecided": ("info", "not decided"),
     "differs": ("review", "differs"),
 }
-_IN_PERCENT: Final = frozenset({"PLT", "PCT", "RETIC", "RETIC%"})
+IN_PERCENT: Final = frozenset({"PLT", "PCT", "RETIC", "RETIC%"})
 """Their differences grow with the value: the limits are shown in percent."""
 
 
@@ -184,6 +184,7 @@ class Compared:
     words: str
     meaning: str
     action: str
+    of: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +226,18 @@ def agreements(document: Mapping[str, Any], numbers: Numbers) -> list[Agreement]
     return [Agreement(*key, tuple(found)) for key, found in places.items()]
 
 
+def plot_key(one: Mapping[str, Any]) -> str:
+    """Name a measure of an instrument and species in an address."""
+    kind = "simulated" if one["simulated"] else "clinical"
+    return "/".join((one["instrument"], one["analyzer"], one["species"], kind, one["code"]))
+
+
 def _compared(one: Mapping[str, Any], numbers: Numbers) -> Compared:
     code, absolute, percent, line = one["code"], one["absolute"], one["percent"], one["line"]
     verdict = one["verdict"]
     status, words = _VERDICTS[verdict["word"]] if verdict else ("info", "cannot be said")
     limits = ""
-    if code in _IN_PERCENT and percent:
+    if code in IN_PERCENT and percent:
         limits = f"{numbers.percent(percent['low'])} to {numbers.percent(percent['high'])}"
     elif absolute:
         limits = _range(code, (absolute["low"], absolute["high"]), numbers)
@@ -250,6 +257,7 @@ def _compared(one: Mapping[str, Any], numbers: Numbers) -> Compared:
         words=words,
         meaning=(verdict or {}).get("meaning") or one["refused"] or "",
         action=(verdict or {}).get("action") or "",
+        of=plot_key(one),
     )
 
 

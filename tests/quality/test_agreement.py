@@ -60,6 +60,14 @@ def test_a_measure_needs_a_number_on_both_sides():
     assert (found.code, found.n) == ("RBC", 12)
 
 
+def test_the_newest_pairs_are_kept_as_many_as_are_asked_for():
+    pairs = [pair(float(n), 2.0 * n, run_id=n) for n in range(20)]
+    [one] = compare(pairs, ["RBC"], points=3)
+    assert one.points == ((17, 17.0, 34.0), (18, 18.0, 36.0), (19, 19.0, 38.0))
+    assert one.n == 20
+    assert compare(pairs, ["RBC"])[0].points == ()
+
+
 def test_too_few_pairs_are_refused_in_words():
     [found] = compare([pair(y, x) for y, x in cohort(9)], ["RBC"])
     assert (found.absolute, found.percent, found.line, found.verdict) == (None,) * 4

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import re
 import subprocess
 import sys
 import threading
+from urllib.parse import quote
 
 import pytest
 
@@ -12,10 +14,10 @@ from edge_daemon import own_command
 from edge_daemon.errors import EdgeError
 from edge_daemon.follower import KEPT_BATCHES, Follower
 from edge_daemon.records import Flag, Measurement, ReportedValue
-from edge_daemon.store import queries
+from edge_daemon.store import controls, queries
 from edge_daemon.store.comparisons import Comparisons, Filters
 from edge_daemon.store.lots import Lot, LotTarget
-from edge_daemon.web import drift
+from edge_daemon.web import drift, pairs_plot
 from edge_daemon.web.numbers import Numbers
 
 
@@ -77,6 +79,63 @@ def test_too_few_animals_are_counted_and_not_judged():
     assert group.waiting == ("ours: 19",)
 
 
+def measure(code="RBC", pairs=((1, 7.0, 6.0), (2, 8.0, 8.0)), **changes):
+    """One measure as the command has it; its lines are not those of the pairs."""
+    lines = {"bias": 0.1, "low": -0.5, "high": 0.7, "n": 300}
+    lines |= {"bias_ci": (0.0, 0.2), "low_ci": (-0.6, -0.4), "high_ci": (0.6, 0.8)}
+    return {
+        "instrument": "an1", "analyzer": "an1", "species": "dog", "simulated": False, "code": code,
+        "absolute": lines, "percent": lines | {"bias": 5.0}, "verdict": {"word": "agrees"},
+        "points": pairs,
+    } | changes  # fmt: skip
+
+
+def test_a_plot_says_what_it_leaves_out():
+    drawn = pairs_plot.plot([measure()], "", "", Numbers(comma=True))
+    assert (drawn.n, drawn.hidden, drawn.percent) == (300, 298, False)
+    assert [(p.run, p.x, p.y, p.difference, p.beyond) for p in drawn.points] == [
+        (2, 8.0, 0.0, "0,00", False),
+        (1, 6.5, 1.0, "+1,00", True),
+    ]
+    assert [(one.name, one.value, one.interval) for one in drawn.lines] == [
+        ("Bias", "+0,10", "0,00 to +0,20"),
+        ("Lower limit", "−0,50", "−0,60 to −0,40"),
+        ("Upper limit", "+0,70", "+0,60 to +0,80"),
+    ]
+
+
+def test_a_plot_in_percent_leaves_out_what_has_no_percentage():
+    drawn = pairs_plot.plot([measure("PLT", ((1, 110.0, 90.0), (2, 0.0, 0.0)))], "", "", Numbers())
+    assert drawn.percent, "its differences grow with the value"
+    assert [(p.run, p.y, p.difference) for p in drawn.points] == [(1, 20.0, "+20.0 %")]
+    assert not pairs_plot.plot([measure("PLT")], "", "unit", Numbers()).percent
+
+
+def test_a_plot_is_drawn_in_the_units_that_are_read():
+    drawn = pairs_plot.plot([measure("HGB", ((1, 15.0, 14.0),))], "", "", Numbers(si=True))
+    assert (drawn.unit, drawn.y_unit, drawn.points[0].x, drawn.points[0].y) == (
+        "g/L",
+        "g/L",
+        145,
+        10,
+    )
+    assert (drawn.lines[0].at, drawn.lines[0].value) == (1.0, "+1")
+
+
+def test_what_can_be_plotted_and_what_is_plotted_first():
+    few = measure("MCV", absolute=None, percent=None, verdict=None)
+    differs = measure("HCT", verdict={"word": "differs"}, simulated=True)
+    measures = [few, measure(), differs]
+    listed = pairs_plot.choices(measures)
+    assert listed == [
+        ("an1/an1/dog/clinical/RBC", "an1, dog: RBC"),
+        ("an1/an1/dog/simulated/HCT", "an1, dog (SIMULATED): HCT"),
+    ]
+    assert pairs_plot.plot(measures, "", "", Numbers()).code == "HCT"
+    assert pairs_plot.plot(measures, listed[0][0], "", Numbers()).code == "RBC"
+    assert pairs_plot.plot([few], listed[0][0], "", Numbers()) is None
+
+
 @pytest.fixture
 def compared(box):
     """A dozen dogs that the analyzer reports too; its MCV is a tenth higher."""
@@ -110,6 +169,15 @@ def test_the_page_answers_at_once_and_then_knows(compared, browser, wait_until):
     assert "MCV: Ours is 9.5 % lower than the analyzer's on average" in full.shown
     assert "run control material" in full.shown.lower()
     assert "RBC agrees" in full.shown
+    assert "Each sample: MCV of analyzer, dog" in full.shown, "what differs is drawn first"
+    assert full.text.count("data-beyond") == 0
+    rows = re.findall(r'<tr data-x="([0-9.]+)" data-y="(-[0-9.]+)">', full.text)
+    assert len(rows) == 12
+    assert '<a href="/results/12">12</a>' in full.text
+    wanted = re.search(r'<option value="([^"]*RBC)">', full.text)[1]
+    rbc = browser.get(f"/quality/agreement?of={quote(wanted)}&as=percent")
+    assert "Bias 0.0 % 0.0 % to 0.0 %" in rbc.shown
+    assert "Lines from 12 pairs; all are drawn." in rbc.shown
 
 
 def test_an_empty_box_has_nothing_to_compare(browser, wait_until):
@@ -306,3 +374,11 @@ def test_flags_of_a_control_are_those_of_the_measurement(box, browser):
     rows = browser.get("/?q=failed").text
     assert rows.count('class="open"') == 1
     assert "Failed" in rows
+
+
+def test_a_mark_is_a_reason_to_work_out_agreement_again(box):
+    box.add()
+    with contextlib.closing(queries.connect(box.path)) as db:
+        before = controls.said(db)
+        box.store.mark(1, "check", by="Ada")
+        assert controls.said(db) != before

@@ -10,8 +10,9 @@ from starlette.routing import Route
 
 from edge_daemon import control_charts
 from edge_daemon.errors import EdgeError
+from edge_daemon.store import controls as store_controls
 from edge_daemon.store import queries, searching
-from edge_daemon.web import controls, drift, render
+from edge_daemon.web import controls, drift, pairs_plot, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +82,15 @@ def agreement(request: Request) -> Response:
     """Show our values beside the analyzer's own, in full."""
     numbers = render.preferences(request).numbers
     followed = _look(request.state.site)
-    found = drift.agreements(followed.document, numbers) if followed.document else []
-    return render.page(request, "agreement.html", {"followed": followed, "agreements": found})
+    measures = followed.document["measures"] if followed.document else []
+    asked = request.query_params
+    said = {
+        "followed": followed,
+        "agreements": drift.agreements({"measures": measures}, numbers),
+        "choices": pairs_plot.choices(measures),
+        "plot": pairs_plot.plot(measures, asked.get("of", ""), asked.get("as", ""), numbers),
+    }
+    return render.page(request, "agreement.html", said)
 
 
 def ready(request: Request) -> Response:
@@ -93,7 +101,8 @@ def ready(request: Request) -> Response:
 def _look(site: Site) -> Followed:
     with site.reading() as db:
         newest = searching.newest(db)
-    return site.follower.look((newest["run"], newest["capture"]))
+        said = store_controls.said(db)
+    return site.follower.look((newest["run"], newest["capture"], said))
 
 
 def _state(

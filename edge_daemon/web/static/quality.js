@@ -75,22 +75,83 @@
 
   function charts(section) {
     const select = section.querySelector("select");
+    select.closest("label").hidden = false;
+    select.addEventListener("change", kept(section, () => chart(section, select.value)));
+  }
+
+  // Difference against mean of each sample; bias and limits as lines, what is uncertain as bands.
+  function pairs(section) {
+    const holder = section.querySelector(".plot"), pick = (row, key) => Number(row.dataset[key]);
+    const rows = [...section.querySelectorAll("table[data-points] tbody tr")].sort((a, b) => pick(a, "x") - pick(b, "x"));
+    const lines = [...section.querySelectorAll("tr[data-at]")];
+    const xs = rows.map((r) => pick(r, "x")), ys = rows.map((r) => pick(r, "y"));
+    const around = (all) => { const low = Math.min(...all), high = Math.max(...all), room = (high - low || Math.abs(high) || 1) * 0.08; return [low - room, high + room]; };
+    const wide = around(xs), tall = around([...ys, 0, ...lines.flatMap((r) => [pick(r, "low"), pick(r, "high")])]);
+    const decimal = (_, all) => all.map((v) => (v === null ? "" : String(v).replace(".", document.body.dataset.decimal || ".")));
+    const look = (name, space) => ({ label: name, labelSize: 18, labelFont: font, font, size: space, stroke: quiet(), grid: { stroke: line(), width: 1 }, ticks: { stroke: line(), width: 1 }, values: decimal });
+    const stroke = paper ? "#000" : css("--link");
+    return new uPlot(
+      {
+        width: Math.max(220, holder.clientWidth), height: 320, legend: { show: false }, cursor: { show: false },
+        series: [{}, { stroke, paths: () => null, points: { show: true, size: 6, fill: stroke } }],
+        scales: { x: { time: false, range: () => wide }, y: { range: () => tall } },
+        axes: [look(section.dataset.x, 34), look(section.dataset.y, 52)],
+        hooks: {
+          drawClear: [(u) => {
+            const { ctx, bbox } = u, y = (v) => u.valToPos(v, "y", true);
+            ctx.save();
+            for (const row of lines) {
+              ctx.fillStyle = paper ? "#ddd" : css("--line");
+              ctx.globalAlpha = 0.55;
+              ctx.fillRect(bbox.left, y(pick(row, "high")), bbox.width, y(pick(row, "low")) - y(pick(row, "high")));
+            }
+            ctx.restore();
+          }],
+          draw: [(u) => {
+            const { ctx, bbox } = u, ratio = window.devicePixelRatio || 1, y = (v) => u.valToPos(v, "y", true);
+            ctx.save();
+            const across = (at, colour, dash) => {
+              ctx.strokeStyle = colour; ctx.lineWidth = 1.4 * ratio; ctx.setLineDash(dash);
+              ctx.beginPath(); ctx.moveTo(bbox.left, y(at)); ctx.lineTo(bbox.left + bbox.width, y(at)); ctx.stroke();
+            };
+            across(0, quiet(), []);
+            lines.forEach((row, i) => across(pick(row, "at"), ink(), i ? [7, 4] : [2, 3]));
+            ctx.setLineDash([]);
+            ctx.font = font.replace("12", String(12 * ratio));
+            ctx.fillStyle = ink();
+            ctx.textAlign = "right";
+            for (const row of lines) ctx.fillText(row.cells[0].textContent, bbox.left + bbox.width - 6, y(pick(row, "at")) - 4 * ratio);
+            rows.forEach((row, i) => {
+              if (row.dataset.beyond === undefined) return;
+              ctx.beginPath(); ctx.arc(u.valToPos(xs[i], "x", true), y(ys[i]), 7 * ratio, 0, 7); ctx.stroke();
+            });
+            ctx.restore();
+          }],
+        },
+      },
+      [xs, ys],
+      holder,
+    );
+  }
+
+  // Draw now, and again with another width, other colours, or on paper.
+  function kept(section, make) {
     let plot = null;
     function draw() {
       if (plot) plot.destroy();
-      plot = chart(section, select.value);
+      plot = make();
     }
-    select.addEventListener("change", draw);
-    select.closest("label").hidden = false;
     draw();
     let width = innerWidth;
     addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     matchMedia("print").addEventListener("change", (event) => { paper = event.matches; draw(); });
     section.dataset.drawn = "yes";
+    return draw;
   }
 
   for (const section of document.querySelectorAll("[data-chart]")) charts(section);
+  for (const section of document.querySelectorAll("[data-pairs]")) kept(section, () => pairs(section));
 
   // What is still being worked out is shown as soon as it is there.
   const working = document.querySelector("[data-working]");

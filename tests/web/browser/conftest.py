@@ -31,7 +31,7 @@ FLAGS = (
 )
 ARTIFACTS = Path(__file__).resolve().parents[3] / "artifacts" / "web"
 WIDE, NARROW = (1280, 900), (390, 844)
-DRAWN = "[data-pictures], [data-trends], [data-chart]"
+DRAWN = "[data-pictures], [data-trends], [data-chart], [data-pairs]"
 """What a script draws a plot into."""
 
 SCRIPTS = (

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 PICTURES = REPOSITORY / "edge_daemon" / "docs" / "guide" / "pictures"
 LARGEST, TOGETHER = 120_000, 600_000
 READY = """() => !document.querySelector("[data-working]") &&
-    [...document.querySelectorAll("[data-pictures], [data-trends], [data-chart]")]
+    [...document.querySelectorAll("[data-pictures], [data-trends], [data-chart], [data-pairs]")]
         .every(s => s.dataset.drawn)"""
 
 

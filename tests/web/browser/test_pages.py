@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+
+from tests.web.browser.looks import too_wide, violations
 
 WIDE, NARROW = (1280, 900), (390, 844)
 LOOKS = {"desktop": (WIDE, "light"), "phone-dark": (NARROW, "dark")}
@@ -34,24 +35,6 @@ RESULTS = (
     "long",
     "unbroken",
 )
-
-
-def violations(page):
-    found = Axe().run(page).response["violations"]
-    return [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in found]
-
-
-WIDER = """() => {
-    if (document.documentElement.scrollWidth <= innerWidth) return [];
-    const wide = e => e.getBoundingClientRect().right > innerWidth && !e.closest(".scroll");
-    const found = [...document.querySelectorAll("main *")].filter(wide);
-    return ["the page", ...found.map(e => e.outerHTML.slice(0, 100))];
-}"""
-
-
-def too_wide(page):
-    """What reaches beyond the page's width; tables may, in a part that scrolls."""
-    return page.evaluate(WIDER)
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.web.browser.looks import too_wide, violations
 from tests.web.browser.practice import furnish, runs_of, serve
 from tests.web.browser.shots import LARGEST, PICTURES, SHOTS, TOGETHER, take
 
@@ -99,6 +100,40 @@ def test_whether_the_analyzer_has_drifted(begin):
     assert "Only the analyzer's moved" in text
     assert "our values: in control" in text
     watched.keep("task-3-drift")
+
+
+@pytest.mark.parametrize("look", ["desktop", "phone-dark"])
+def test_how_far_both_are_apart_is_drawn(begin, look):
+    watched = begin(
+        "/quality", *(((390, 844), "dark") if look == "phone-dark" else (WIDE, "light"))
+    )
+    page = watched.page
+    page.get_by_role("link", name="Bias, limits and regression").click()
+    page.wait_for_url("**/agreement")
+    watched.drawn()
+    before = page.locator("[data-pairs] canvas").evaluate("c => c.toDataURL()")
+    page.get_by_label("Show", exact=True).select_option("analyzer, dog (SIMULATED): PLT")
+    page.get_by_role("button", name="Show").press("Enter")
+    page.wait_for_url("**of=*PLT*")
+    watched.drawn()
+    assert page.locator("[data-pairs] canvas").evaluate("c => c.toDataURL()") != before
+    lines = page.locator(".lines-of tbody tr")
+    assert lines.locator("th").all_inner_texts() == ["Bias", "Lower limit", "Upper limit"]
+    assert all("%" in text for text in lines.locator("td").all_inner_texts())
+    assert "all are drawn" in page.locator("[data-pairs]").inner_text()
+    page.get_by_text("Samples, newest first").click()
+    samples = page.locator("[data-pairs] table[data-points] tbody tr")
+    told = page.locator("[data-pairs]").inner_text()
+    assert f"Lines from {samples.count()} pairs" in told
+    assert violations(page) == []
+    assert too_wide(page) == []
+    watched.keep(f"agreement-{look}")
+    page.emulate_media(media="print")
+    assert page.locator("[data-pairs] canvas").is_visible()
+    assert not page.get_by_label("Show", exact=True).is_visible()
+    samples.first.get_by_role("link").evaluate("a => a.click()")
+    page.wait_for_url("**/results/*")
+    watched.drawn()
 
 
 def test_a_dog_entered_as_a_cat(begin, practice):
