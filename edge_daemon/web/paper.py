@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _QUIET: Final = colors.HexColor("#444444")
 _LINE: Final = colors.HexColor("#999999")
 _WIDTH: Final = A4[0] - 26 * mm
+_LINE_WIDTH: Final = _WIDTH - 12
+"""What the frame of a page leaves of it: 6 points of padding to either side."""
 
 
 class Paper:
@@ -75,7 +77,10 @@ class Paper:
         return out.getvalue()
 
     def _text(self, text: str, style: ParagraphStyle | None = None) -> Paragraph:
-        return Paragraph(self._fonts.marked_up(text), style or self._plain)
+        style = style or self._plain
+        return Paragraph(
+            self._fonts.marked_up(text, style.fontName, style.fontSize, _LINE_WIDTH), style
+        )
 
     def _header(self) -> list[Flowable]:
         found = self._content

@@ -10,6 +10,8 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfbase.ttfonts import TTFError, TTFont
 
+from edge_daemon.web.paper_text import END, ISOLATE, lines, needs_turning
+
 _FOLDERS: Final = (
     "/usr/share/fonts/truetype/dejavu",
     "/usr/share/fonts/dejavu",
@@ -52,8 +54,22 @@ class Fonts:
             self._known = frozenset(regular.face.charToGlyph)
             break
 
-    def marked_up(self, text: str) -> str:
-        """Escape a text, with each run of letters in a font that has them."""
+    def marked_up(self, text: str, font: str, size: float, width: float) -> str:
+        """Escape a text, as it is drawn, with each run of letters in a font that has them.
+
+        Parameters
+        ----------
+        text
+            In the order in which it is read.
+        font, size, width
+            How it will be set, in points; a text that has to be turned round is broken here.
+        """
+        if not needs_turning(text):
+            return self._fonted(text.replace(ISOLATE, "").replace(END, ""))
+        broken = lines(text, lambda line: pdfmetrics.stringWidth(line, font, size) <= width)
+        return "<br/>".join(map(self._fonted, broken))
+
+    def _fonted(self, text: str) -> str:
         parts: list[tuple[str, str]] = []
         for letter in text:
             font = self._font_of(letter)

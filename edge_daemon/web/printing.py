@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PATIENCE_S: Final = 60
+_NEEDED: Final = ("reportlab", "bidi", "arabic_reshaper")
 _one_at_a_time = threading.Lock()
 
 
 def has_pdf() -> bool:
     """Tell whether PDF files can be made here: they need an extra."""
-    return importlib.util.find_spec("reportlab") is not None
+    return all(importlib.util.find_spec(name) for name in _NEEDED)
 
 
 def make_pdf(content: Mapping[str, Any]) -> bytes:

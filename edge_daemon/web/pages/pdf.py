@@ -104,7 +104,7 @@ def _apart(
     head, widths, rows = _laid_out(held.rows, what.against)
     return {
         "title": run["sample_id"] or f"Run {run['id']}",
-        "who": [f"sample {run['sample_id'] or 'not given'}", _who(run)[1]],
+        "who": [f"sample {_isolated(run['sample_id'] or 'not given')}", _who(run)[1]],
         "headline": what.title,
         "reason": " ".join(filter(None, (said.strip(), render.sentence(held.action)))),
         "asks": _asks(asks),
@@ -130,11 +130,16 @@ def _asks(asks: Sequence[Ask]) -> list[dict[str, str]]:
     ]
 
 
+def _isolated(name: str) -> str:
+    """Let a name have its own direction, whatever letters it is in (Unicode's FSI and PDI)."""
+    return f"\u2068{name}\u2069"
+
+
 def _who(run: Mapping[str, Any]) -> list[str]:
-    animal = ", ".join(filter(None, (run["species"] or "species unknown", run["breed"])))
-    known = [animal]
-    known += [f"patient {run['patient_id']}"] if run["patient_id"] else []
-    known += [f"sample {run['sample_id'] or 'not given'}"]
+    breed = _isolated(run["breed"]) if run["breed"] else None
+    known = [", ".join(filter(None, (run["species"] or "species unknown", breed)))]
+    known += [f"patient {_isolated(run['patient_id'])}"] if run["patient_id"] else []
+    known += [f"sample {_isolated(run['sample_id'] or 'not given')}"]
     clock = run["capture"]["received_clock"]
     received = f"received {wording.local_time(run['capture']['received_wall'])}"
     if clock != "synchronised":
