@@ -88,6 +88,7 @@ def agreement(request: Request) -> Response:
         "followed": followed,
         "agreements": drift.agreements({"measures": measures}, numbers),
         "choices": pairs_plot.choices(measures),
+        "scale": asked.get("as", ""),
         "plot": pairs_plot.plot(measures, asked.get("of", ""), asked.get("as", ""), numbers),
     }
     return render.page(request, "agreement.html", said)
