@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from edge_daemon import wording
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).resolve().parent
 STATIC: Final = HERE / "static"
+_TYPED: Final = re.compile("`([^`]+)`")
 
 NAVIGATION: Final = (
     ("/", "Results"),
@@ -119,7 +122,7 @@ def _environment() -> Environment:
     )
     made.globals.update(static=static_url, wording=wording)
     made.filters.update(
-        local_time=wording.local_time, short_time=_short_time, sentence=sentence, age=age
+        local_time=wording.local_time, short_time=_short_time, sentence=_prose, age=age
     )
     return made
 
@@ -130,6 +133,11 @@ def sentence(text: str) -> str:
     if not text:
         return ""
     return text[:1].upper() + text[1:] + ("" if text[-1] in ".!?…" else ".")
+
+
+def _prose(text: str) -> Markup:
+    """Show a sentence; what stands between backticks is typed as it is, such as a command."""
+    return Markup(_TYPED.sub(r"<code>\1</code>", str(escape(sentence(text)))))  # noqa: S704 - escaped
 
 
 def age(seconds: float) -> str:

@@ -293,3 +293,12 @@ def test_flag_codes_are_skipped_through(box):
         steps = "EXPLAIN QUERY PLAN SELECT min(code) AS code FROM flags WHERE code > 'a'"
         plan = [row["detail"] for row in db.execute(steps)]
     assert plan == ["SEARCH flags USING COVERING INDEX flags_by_code (code>?)"]
+
+
+def test_a_command_in_a_sentence_is_typed_as_it_is_and_nothing_else(box, browser):
+    box.set_aside("a.fcs", message="see `edge-daemon doctor` <b>now</b> and `<i>`")
+    page = browser.get("/set-aside").text
+    assert (
+        "See <code>edge-daemon doctor</code> &lt;b&gt;now&lt;/b&gt; and <code>&lt;i&gt;</code>."
+        in page
+    )

@@ -147,7 +147,7 @@ def test_without_the_extra_the_page_says_what_to_do(box, browser, monkeypatch):
     monkeypatch.setattr(printing, "has_pdf", lambda: False)
     answer = browser.get(f"/results/{run}/pdf")
     assert answer.status == 400
-    assert "extra `pdf`" in answer.shown
+    assert "extra pdf" in answer.shown
     assert "print the result from the browser" in answer.shown.lower()
 
 

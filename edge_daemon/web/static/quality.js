@@ -120,7 +120,15 @@
             ctx.font = font.replace("12", String(12 * ratio));
             ctx.fillStyle = ink();
             ctx.textAlign = "right";
-            for (const row of lines) ctx.fillText(row.cells[0].textContent, bbox.left + bbox.width - 6, y(pick(row, "at")) - 4 * ratio);
+            for (const row of lines) {
+              const words = [row.cells[0].textContent, bbox.left + bbox.width - 6, y(pick(row, "at")) - 4 * ratio];
+              ctx.strokeStyle = paper ? "#fff" : css("--paper"); // lifts the words off the points
+              ctx.lineWidth = 4 * ratio;
+              ctx.strokeText(...words);
+              ctx.fillText(...words);
+            }
+            ctx.strokeStyle = ink();
+            ctx.lineWidth = 1.4 * ratio;
             rows.forEach((row, i) => {
               if (row.dataset.beyond === undefined) return;
               ctx.beginPath(); ctx.arc(u.valToPos(xs[i], "x", true), y(ys[i]), 7 * ratio, 0, 7); ctx.stroke();
