@@ -45,6 +45,8 @@ _IDLE_S: Final = 20
 """A quiet connection is ended: a box sends every few minutes, and comes again."""
 _CONNECTIONS: Final = 4000
 """Of one worker, each of 0.3 MB; more are told to come again (503)."""
+_HUNG_S: Final = 60
+"""A worker that has not answered for so long is ended, and another one started."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -240,6 +242,8 @@ def _config(place: Place, app: Any, **more: Any) -> uvicorn.Config:
         # A box that has lost its line does not say that it goes.
         timeout_graceful_shutdown=5,
         limit_concurrency=_CONNECTIONS,
+        # A worker that is being started on a busy machine does not answer for a while either.
+        timeout_worker_healthcheck=_HUNG_S,
         # Nothing that this protocol does not use; TLS ends here, so no proxy names the caller.
         proxy_headers=False,
         ws="none",
