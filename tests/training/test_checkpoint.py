@@ -45,7 +45,7 @@ def same(one, other):
     return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(NAMES, TREES, min_size=1))
 def test_trees_survive_being_laid_flat(trees):
     assert same(trees, unflatten(dict(flatten(trees))))
