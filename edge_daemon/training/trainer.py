@@ -308,9 +308,20 @@ def _weights_at(stage: Stage, epoch: int, epochs: int) -> dict[str, float]:
 def _score(stage: Stage, params: Params, cells: Cells, rows: NDArray[np.intp]) -> float:
     """Regression loss on runs that no gradient came from."""
     x, weight, _, target, strata, doublets, _, possible, *_ = cells.take(rows)
-    raw = rule_out(stage.posterior(params, jnp.asarray(x)), possible)
-    posterior = adapt(raw, weight, params["prior"], strata, doublets)
-    return float(proportion_loss(posterior, weight, target))
+    known = (x, weight, target, strata, doublets, possible)
+    return float(_scorer(stage.posterior)(params, known))
+
+
+@cache
+def _scorer(posterior: Callable[..., Any]) -> Callable[..., Any]:
+    @jax.jit
+    def score(params: Params, known: tuple[Any, ...]) -> Any:
+        x, weight, target, strata, doublets, possible = known
+        raw = rule_out(posterior(params, x), possible)
+        adapted = adapt(raw, weight, params["prior"], strata, doublets)
+        return proportion_loss(adapted, weight, target)
+
+    return score
 
 
 def posteriors(stage: Stage, params: Params, cells: Cells) -> Floats:
