@@ -20,7 +20,7 @@ from edge_daemon.updates.history import newest_run_of
 from edge_daemon.updates.kinds import Item, newest, unmet
 from edge_daemon.updates.places import plan_with
 from edge_daemon.updates.proof import UNNEEDED, ProofPlan, prove
-from edge_daemon.updates.state import Held, State
+from edge_daemon.updates.state import Held, Slot, State
 from edge_daemon.updates.trust import Trust
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class Desk(Changes):
                 found.waits[offer.item.id] = f"blocked: {slot.blocked[offer.sha256]}"
             elif why := may(offer.item):
                 found.waits[offer.item.id] = why
+                if slot.candidate is not None and slot.candidate.sha256 == offer.sha256:
+                    self.change(offer.item.key, Slot.withdrawn)
             else:
                 able.append(offer.item)
         for item in newest(able).values():
@@ -153,7 +155,7 @@ class Desk(Changes):
             place = self.folder.install(item.key, held, files)
             problems = prove(self._proof_plan(item, place))
         except Retryable as error:
-            raise UpdateError("disk", error.message) from error
+            raise UpdateError("busy", error.message) from error
         except EdgeError as error:
             problems = ((item.id, error.message),)
         why = "; ".join(words for _, words in problems)

@@ -17,11 +17,12 @@ REASONS: Final[dict[str, str]] = {
     "than what was seen before. Tell whoever publishes the updates.",
     "unreachable": "Nothing: it is tried again. If it lasts, check the network and `updates.url`.",
     "slow": "Nothing: it goes on where it stopped. If it lasts, check the network.",
+    "busy": "Nothing: it is tried again. If it lasts, run `edge-daemon doctor`.",
     "disk": "Free disk space, and check the permissions of the data folder.",
 }
 """Code → what a person does next; results go on whatever stands here."""
 
-_BY_ITSELF: Final = {"unreachable", "slow", "disk"}
+_BY_ITSELF: Final = {"unreachable", "slow", "busy", "disk"}
 
 
 class UpdateError(EdgeError):

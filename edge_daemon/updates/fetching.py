@@ -6,7 +6,6 @@ verified length and digest of the whole.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -168,13 +167,6 @@ class HttpFetcher(FetcherInterface):
 
     def _partial(self, url: str) -> Path:
         return self._incoming / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"
-
-
-def forget_partial(incoming: Path) -> None:
-    """Delete downloads that nobody will go on with."""
-    for path in incoming.glob("*.part"):
-        with contextlib.suppress(OSError):
-            path.unlink()
 
 
 def _checked(url: str) -> str:

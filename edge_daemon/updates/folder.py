@@ -68,14 +68,15 @@ class UpdateFolder:
             The file is damaged: then only what ships and the site's own is used.
         """
         try:
-            text = self._state.read_text(encoding="utf-8")
+            return State.load(self._state.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return State()
-        except (OSError, UnicodeDecodeError) as error:
-            raise EdgeError(f"{self._state}: the state of updates cannot be read: {error}") from (
-                error
-            )
-        return State.load(text)
+        except (OSError, UnicodeDecodeError, EdgeError) as error:
+            raise EdgeError(
+                f"{self._state}: the state of updates cannot be read: {error}",
+                action="Move the file away and look for updates again; until then what ships and "
+                "the site's own is used.",
+            ) from error
 
     def write(self, state: State) -> None:
         """Put a state in place of the present one; a power cut leaves one or the other.
@@ -175,7 +176,9 @@ class UpdateFolder:
                 shutil.rmtree(place, ignore_errors=True)
         for left in self.incoming.glob("new-*"):
             shutil.rmtree(left, ignore_errors=True)
-        for left in [*self.incoming.glob("*.tar"), *self.trust.glob("tmp*")]:
+        for left in [*self.incoming.glob("*.tar"), *self.incoming.glob("*.part")]:
+            left.unlink(missing_ok=True)
+        for left in self.trust.glob("tmp*"):
             left.unlink(missing_ok=True)
 
     def _must_be_ours(self) -> None:

@@ -129,6 +129,7 @@ class Guard:
             self._shadow = Shadow(self._data_dir, name, slot.candidate, plan)
         for _ in range(_EACH_TURN):
             if self._analysis().waiting or not self._compare_one(key, self._shadow):
+                self.end()  # a worker takes 90 MB, and the next sample may be hours away
                 return
 
     def _compare_one(self, key: str, shadow: Shadow) -> bool:

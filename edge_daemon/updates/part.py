@@ -38,7 +38,7 @@ _STOP_S: Final = 5.0
 _LASTED_S: Final = 600.0
 """A service that runs so long with an update is no victim of it."""
 _SETTINGS: Final = "settings/fleet"
-_QUIET_CODES: Final = {"", "unreachable", "slow"}
+_QUIET_CODES: Final = {"", "unreachable", "slow", "busy"}
 
 
 class UpdatePart:

@@ -229,6 +229,19 @@ def test_a_box_takes_what_its_ring_may_and_gives_back_what_the_fleet_took_back(
     assert (said["version"], said["blocked"]) == (None, ["1.0.0"])
 
 
+def test_what_is_halted_is_not_used_later(running, box, signed, monkeypatch):
+    """A version that was still being compared when somebody had a doubt."""
+    rollouts = running.store.rollouts()
+    rollouts.start(ITEM, hours=48, max_failed_percent=2, ring=3)
+    monkeypatch.setattr(Desk, "_shadow_from", lambda *_: 0)
+    assert "held against" in look(box).taken[ITEM]
+    rollouts.set_state(ITEM, "halted", "a doubt")
+    assert look(box).waits
+    assert word(box)["items"] == []
+    rollouts.set_state(ITEM, "running", "")
+    assert "held against" in look(box).taken[ITEM]
+
+
 def test_it_is_given_back_although_nothing_new_can_be_had(running, box, signed):
     rollouts = running.store.rollouts()
     rollouts.start(ITEM, hours=48, max_failed_percent=2, ring=3)

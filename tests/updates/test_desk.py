@@ -195,9 +195,16 @@ def test_damaged_files_of_an_update_are_not_used_and_it_is_said(look, trusting, 
 @pytest.mark.usefixtures("proved_here")
 def test_a_damaged_state_leaves_what_ships(look, trusting, box):
     look()
-    (box / "updates" / "state.json").write_text("{")
+    state = box / "updates" / "state.json"
+    state.write_text("{")
     assert active_folders(box, "intervals") == ()
     assert "cannot be read" in describe(box)["damaged"]
+    with pytest.raises(EdgeError) as caught:
+        look()
+    assert "Move the file away" in caught.value.action
+    state.unlink()
+    assert look().taken
+    assert len(active_folders(box, "intervals")) == 1
 
 
 def test_nobody_is_believed_before_a_person_says_whom(desk, signed, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge_daemon.errors import EdgeError
+from edge_daemon.resources import docs_dir
+from edge_daemon.updates.errors import REASONS
 from edge_daemon.updates.kinds import Item, newest, unmet, version_key
 from edge_daemon.updates.state import MAX_STARTS, Held, Slot, State, Watch
 
@@ -182,6 +185,22 @@ def test_needs():
 def test_the_newest_version_by_number_is_taken():
     items = [Item("model", "x", v) for v in ("0.9.0", "0.10.0", "0.2.0")]
     assert newest(items)["model/x"].version == "0.10.0"
+
+
+def test_every_reason_is_documented_with_an_action():
+    page = (docs_dir() / "updates.md").read_text(encoding="utf-8")
+    table = page.partition("## When no update can be taken")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+)`(?:, `(\w+)`)? \|", table)) == {
+        ("no_root", ""),
+        ("expired", ""),
+        ("clock", ""),
+        ("not_trusted", ""),
+        ("unreachable", "slow"),
+        ("busy", ""),
+        ("disk", ""),
+    }
+    assert all(REASONS.values())
+    assert len(REASONS) == 8
 
 
 def test_an_empty_slot_is_not_kept():
