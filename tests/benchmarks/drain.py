@@ -32,7 +32,7 @@ from edge_daemon.store import layout, queries
 from edge_daemon.sync import identity
 from tests.benchmarks.central import items, real_bodies
 from tests.benchmarks.page import ask, multiply
-from tests.central.centre import Centre, free_port, scratch_postgres
+from tests.central.centre import Centre, cpu_s, free_port, scratch_postgres
 from tests.faults.bench import Box, run
 from tests.faults.zygote import Zygote
 
@@ -42,12 +42,17 @@ PAGES = ("/", "/results/7")
 
 @dataclass(frozen=True)
 class Drained:
-    """What it took; times of the page in milliseconds, from request to last byte."""
+    """What it took; times of the page in milliseconds, from request to last byte.
+
+    The service's CPU for each page is told, too: before, and meanwhile with that of sending.
+    """
 
     results: int
     kbit_s: int | None
     seconds: float
     service_cpu_s: float
+    page_cpu_before_ms: float
+    page_cpu_during_ms: float
     page_before_ms: float
     page_during_ms: float
     page_before_p90_ms: float
@@ -160,8 +165,9 @@ def drain(
         box.start()
         page = f"http://127.0.0.1:{port}"
         box.until(lambda: box.said("web_serving"), 60.0, "the page is served")
-        end = time.monotonic() + before_s
+        end, idle = time.monotonic() + before_s, _cpu_s(box)
         before = Reader(page).read(lambda: time.monotonic() > end)
+        idle = _cpu_s(box) - idle
         box.stop()
         centre.start()
         centre.wait()
@@ -169,12 +175,10 @@ def drain(
         identity.enrol(box.data, centre.url, code, fleet=centre.fleet)
         box.start()
         box.until(lambda: box.said("web_serving") > 1, 60.0, "the page is served", every=0.002)
-        began = time.monotonic()
-        process, load = psutil.Process(box.pid), os.getloadavg()[0]
-        cpu = process.cpu_times()
+        began, load, busy = time.monotonic(), os.getloadavg()[0], _cpu_s(box)
         during = Reader(page).read(lambda: not _waiting(box.data))
         seconds = time.monotonic() - began
-        spent = process.cpu_times()
+        busy = _cpu_s(box) - busy
         arrived = centre.ask("SELECT count(*), count(DISTINCT digest) FROM documents")
         box.stop()
     if arrived != [(count, count)]:
@@ -183,7 +187,9 @@ def drain(
         results=count,
         kbit_s=kbit_s,
         seconds=seconds,
-        service_cpu_s=spent.user + spent.system - cpu.user - cpu.system,
+        service_cpu_s=busy,
+        page_cpu_before_ms=1000 * idle / len(before),
+        page_cpu_during_ms=1000 * busy / len(during),
         page_before_ms=statistics.median(before),
         page_during_ms=statistics.median(during),
         page_before_p90_ms=before[int(0.9 * (len(before) - 1))],
@@ -191,6 +197,10 @@ def drain(
         pages_during=len(during),
         load_average=load,
     )
+
+
+def _cpu_s(box: Box) -> float:
+    return cpu_s([psutil.Process(box.pid)])
 
 
 def _waiting(data: Path) -> int:
@@ -212,9 +222,11 @@ def main() -> None:
         return
     line = f"{found.kbit_s} kbit/s" if found.kbit_s else "loopback"
     sys.stdout.write(
-        "| Line | Results | Took | Service's CPU | Page before, median / 90 % | Page meanwhile "
-        "| Load before |\n|---|---:|---:|---:|---:|---:|---:|\n"
+        "| Line | Results | Took | Service's CPU | CPU of a page before, meanwhile "
+        "| Page before, median / 90 % | Page meanwhile | Load before |\n"
+        "|---|---:|---:|---:|---:|---:|---:|---:|\n"
         f"| {line} | {found.results:,} | {found.seconds:.1f} s | {found.service_cpu_s:.1f} s "
+        f"| {found.page_cpu_before_ms:.0f}, {found.page_cpu_during_ms:.0f} ms "
         f"| {found.page_before_ms:.0f} / {found.page_before_p90_ms:.0f} ms "
         f"| {found.page_during_ms:.0f} / {found.page_during_p90_ms:.0f} ms "
         f"({found.pages_during}) | {found.load_average:.1f} |\n"
