@@ -24,6 +24,7 @@ from edge_daemon.updates.places import own_plan
 from tests.updates.conftest import Signed, TestClock
 
 ITEM = "intervals/dog@1.0.0"
+ON_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 NOW = datetime.now(UTC)
 
 
@@ -229,6 +230,7 @@ def test_a_box_takes_what_its_ring_may_and_gives_back_what_the_fleet_took_back(
     assert (said["version"], said["blocked"]) == (None, ["1.0.0"])
 
 
+@ON_SQLITE
 def test_what_is_halted_is_not_used_later(running, box, signed, monkeypatch):
     """A version that was still being compared when somebody had a doubt."""
     rollouts = running.store.rollouts()
@@ -242,6 +244,7 @@ def test_what_is_halted_is_not_used_later(running, box, signed, monkeypatch):
     assert "held against" in look(box).taken[ITEM]
 
 
+@ON_SQLITE
 def test_it_is_given_back_although_nothing_new_can_be_had(running, box, signed):
     rollouts = running.store.rollouts()
     rollouts.start(ITEM, hours=48, max_failed_percent=2, ring=3)
@@ -253,6 +256,7 @@ def test_it_is_given_back_although_nothing_new_can_be_had(running, box, signed):
     assert word(box)["items"][0]["version"] is None
 
 
+@ON_SQLITE
 def test_only_a_box_of_the_fleet_may_fetch_and_only_from_the_repository(running, box, signed):
     from edge_daemon.sync import identity
 
@@ -273,6 +277,7 @@ def test_only_a_box_of_the_fleet_may_fetch_and_only_from_the_repository(running,
         assert who.call("GET", path, headers={}).status in {404, 405}, path
 
 
+@ON_SQLITE
 def test_a_revoked_box_gets_nothing(running, box, signed):
     running.store.revoke(device_of(running))
     with pytest.raises(UpdateError, match="403"):

@@ -316,7 +316,7 @@ def kills(signed, look, trusting, box, tmp_path):
 
 @pytest.mark.usefixtures("proved_here")
 def test_killed_anywhere_the_last_good_version_stays_in_use(kills):
-    numbers = kills(2)
+    numbers = kills(4)
     assert numbers[0] > 20
     assert numbers[1] >= 2
 
