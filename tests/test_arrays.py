@@ -26,7 +26,8 @@ def saved(compressed=False, **arrays):
 def archived(content, name="a.npy", **kind):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", **kind) as archive:
-        archive.writestr(name, content)
+        # A fixed date: every test process must make the same bytes, which name the tests.
+        archive.writestr(zipfile.ZipInfo(name), content, compress_type=archive.compression)
     return stream.getvalue()
 
 
