@@ -25,6 +25,8 @@ OPSET: Final = 17
 IR_VERSION: Final = 8
 FLOOR: Final = 1e-3
 """Smallest signal over the red-cell peak that the logarithm still tells apart."""
+_TINY: Final = 1e-12
+"""What a logarithm is taken of at least; below `FLOOR` over any peak."""
 CLIP: Final = 4.0
 """Scaled inputs are clipped to ±`CLIP`, so that int8 steps are not spent on outliers."""
 
@@ -102,16 +104,16 @@ def encoder_inputs(
     peak
         float32 ``(channels,)``.
     absolute
-        Columns that enter a second time, the peak taken back; the floor is that of the ratio.
+        Columns that enter a second time, not divided by the peak.
 
     Returns
     -------
     NDArray
         float32 ``(events, channels + absolute)``, natural logarithms.
     """
-    ratios = np.log(np.maximum(signals / peak, np.float32(FLOOR)))
-    own = ratios[:, list(absolute)] + np.log(peak[list(absolute)])
-    return np.concatenate([ratios, own], axis=1)
+    both = np.concatenate([signals / peak, signals[:, list(absolute)]], axis=1)
+    logs: NDArray[np.float32] = np.log(np.maximum(both, np.float32(FLOOR)))
+    return logs
 
 
 def build_graph(network: Network, name: str) -> onnx.ModelProto:
@@ -149,6 +151,7 @@ def _preprocess(builder: _Builder, network: Network) -> str:
     """Logarithms over the peak, shifted and scaled by one product, clipped.
 
     The own logarithm of a channel is that over the peak and the peak's: no column is read twice.
+    `FLOOR` is applied to what was scaled, where it is another number for each input.
     """
     channels = len(network.shift) - len(network.absolute)
     sources = [*range(channels), *network.absolute]
@@ -157,12 +160,14 @@ def _preprocess(builder: _Builder, network: Network) -> str:
     own = weight.copy()
     own[:, :channels] = 0
     positive = builder.node(
-        "Max", [builder.node("Div", ["signals", "peak"]), builder.constant(np.float32(FLOOR))]
+        "Max", [builder.node("Div", ["signals", "peak"]), builder.constant(np.float32(_TINY))]
     )
     logs = builder.node("Log", [positive])
     of_peak = builder.node("MatMul", [builder.node("Log", ["peak"]), builder.constant(own)])
     offset = builder.node("Sub", [of_peak, builder.constant(network.shift * network.scale)])
     scaled = builder.node("Gemm", [logs, builder.constant(weight), offset], name=EXACT)
+    least = (np.float32(np.log(FLOOR)) - network.shift) * network.scale
+    scaled = builder.node("Max", [scaled, builder.constant(least)])
     limits = [builder.constant(np.float32(-CLIP)), builder.constant(np.float32(CLIP))]
     return builder.node("Clip", [scaled, *limits])
 
