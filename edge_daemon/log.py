@@ -98,6 +98,7 @@ class Event(enum.StrEnum):
     SYNC_FAILED = "sync_failed"
     SYNC_ENDED = "sync_ended"
     CENTRAL_REFUSED = "central_refused"
+    CENTRAL_INDEX_FAILED = "central_index_failed"
     CONDITION_BEGAN = "condition_began"
     CONDITION_ENDED = "condition_ended"
     WEB_SERVING = "web_serving"
@@ -153,6 +154,7 @@ EVENTS: Final[dict[Event, EventSpec]] = {
     Event.SYNC_FAILED: _spec("sync", "warning", "error_type"),
     Event.SYNC_ENDED: _spec("sync", "warning", "error_type"),
     Event.CENTRAL_REFUSED: _spec("central", "warning", "error_type", "device", "peer"),
+    Event.CENTRAL_INDEX_FAILED: _spec("central", "warning", "error_type"),
     Event.STALLED_LOOP: _spec("health", "error", "loop", "silent_s"),
     Event.UPDATE_LOOKED_AT: _spec("updates", "info", "item", "outcome"),
     Event.UPDATE_IN_USE: _spec("updates", "info", "item", "version"),

@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from edge_daemon.central import schema
+from edge_daemon.central.fleet.tables import READABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +138,7 @@ def _shown(table: Table, chain: str) -> str:
         return f"id = {chain} OR id IN ({of_mine})"
     if table is schema.audit:
         return f"clinic_id IN {mine} OR chain_id = {chain}"
-    return f"clinic_id IN {mine}" if table in schema.READABLE else "0"
+    return f"clinic_id IN {mine}" if table in READABLE else "0"
 
 
 def _open(path: Path) -> sqlite3.Connection:

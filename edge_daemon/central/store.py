@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import secrets
 import uuid
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from edge_daemon.central import audit, schema
 from edge_daemon.central.audit import Actor
+from edge_daemon.central.fleet import history
 from edge_daemon.central.migrate import migrate
 from edge_daemon.central.receiving import receive
 from edge_daemon.central.rollouts import Rollouts
@@ -276,8 +278,10 @@ class CentralStore:
 
     def note_health(self, device: Device, body: str) -> None:
         """Keep the newest word of a box about itself."""
-        row = {"received_at": _now(), "body": body}
+        now = _now()
         with self._as(device) as db:
+            summary = history.note(db, device.id, device.clinic_id, json.loads(body), now)
+            row = {"received_at": now, "body": body, "summary": summary}
             told = _upsert(db, schema.health).values(
                 device_id=device.id, clinic_id=device.clinic_id, **row
             )

@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, event, inspect, text
 
 from edge_daemon.central import schema
+from edge_daemon.central.fleet import tables
 from edge_daemon.central.migrate import MIGRATIONS, REVISION, migrate
 from edge_daemon.central.store import CentralStore
 from edge_daemon.errors import Fatal
@@ -68,6 +69,11 @@ def differences(engine):
 def revision(engine):
     with engine.connect() as db:
         return db.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def test_every_table_is_made_known():
+    """What is compared below is all there is."""
+    assert tables.results.metadata is schema.metadata
 
 
 def test_a_new_database_is_what_the_schema_says(store, engine):

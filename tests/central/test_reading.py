@@ -1,5 +1,6 @@
 """What is read for somebody shows their clinics alone, whatever the query asks."""
 
+import datetime as dt
 from contextlib import closing
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from edge_daemon.central import schema
 from edge_daemon.central.audit import Actor, note
+from edge_daemon.central.fleet import tables
 from edge_daemon.central.reading import EVERYTHING, Reader, Scope
 from edge_daemon.central.store import CentralStore, _now
 
@@ -64,7 +66,16 @@ def _fill(db, clinic, chain):
     db.execute(
         insert(schema.health_history).values(**common, first_at=now, last_at=now, summary="{}")
     )
+    for table in tables.ISOLATED:
+        db.execute(insert(table).values(**_any_row(table, clinic, device)))
     note(db, OPS, "claim_made", "a box", clinic_id=clinic)
+
+
+def _any_row(table, clinic, device):
+    """A row of any values; only whose it is matters."""
+    given = {"clinic_id": clinic, "device_id": device, "document_id": clinic, "run_id": clinic}
+    kinds = {str: "x", int: 1, bool: False, dt.datetime: _now()}
+    return {c.name: given.get(c.name, kinds[c.type.python_type]) for c in table.columns}
 
 
 def seen(db, table):
@@ -73,7 +84,7 @@ def seen(db, table):
     return sorted(db.execute(select(column)).scalars())
 
 
-OF_CLINICS = [t for t in schema.READABLE if t not in (schema.chains, schema.audit)]
+OF_CLINICS = [t for t in tables.READABLE if t not in (schema.chains, schema.audit)]
 
 
 @pytest.mark.parametrize(
