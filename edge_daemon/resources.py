@@ -17,12 +17,6 @@ def systemd_dir() -> Path:
     return _shipped("systemd")
 
 
-def unit_extras_dir() -> Path:
-    """Directory of drop-ins and advice for systemd, by the name a person can copy from."""
-    packaged = Path("/usr/share/edge-daemon")
-    return packaged if packaged.is_dir() else systemd_dir()
-
-
 def models_dir() -> Path:
     """Directory of the shipped model bundles."""
     return _PACKAGE / "models"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections import OrderedDict
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +15,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from edge_daemon.central import serving_updates
 from edge_daemon.central.authority import BadRequestError, key_digest
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 
     from edge_daemon.central.alarms import Alarms
     from edge_daemon.central.authority import Authority, Issued
+    from edge_daemon.central.limits import Limiter
+    from edge_daemon.central.page.serving import FleetPage
     from edge_daemon.central.raw_store import Arrivals
     from edge_daemon.central.rollouts import Rollouts
     from edge_daemon.central.store import CentralStore, Device
@@ -53,43 +54,6 @@ _RANGE = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass
-class Bucket:
-    """A caller's allowance: `rate` a second, `burst` at once."""
-
-    rate: float
-    burst: float
-    left: float = 0.0
-    at: float = 0.0
-
-    def take(self, now: float) -> float:
-        """Take one; return 0, or the seconds until there is one again."""
-        self.left = min(self.burst, self.left + (now - self.at) * self.rate)
-        self.at = now
-        if self.left < 1.0:
-            return (1.0 - self.left) / self.rate
-        self.left -= 1.0
-        return 0.0
-
-
-@dataclass
-class Limiter:
-    """An allowance for each caller, and at most `callers` of them remembered."""
-
-    rate: float
-    burst: float
-    callers: int = 20_000
-    _buckets: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
-
-    def wait_s(self, caller: str, now: float) -> float:
-        """Take one of the caller's; return 0, or the seconds to wait."""
-        bucket = self._buckets.pop(caller, None) or Bucket(self.rate, self.burst, self.burst, now)
-        self._buckets[caller] = bucket
-        while len(self._buckets) > self.callers:
-            self._buckets.popitem(last=False)
-        return bucket.take(now)
-
-
 @dataclass(frozen=True, slots=True)
 class Centre:
     """What the calls work with."""
@@ -102,6 +66,7 @@ class Centre:
     alarms: Alarms
     updates: Path
     rollouts: Rollouts
+    page: FleetPage | None = None
 
 
 def make_app(centre: Centre) -> Starlette:
@@ -109,23 +74,31 @@ def make_app(centre: Centre) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if centre.page is not None:
+            centre.page.start()
         yield
+        if centre.page is not None:
+            await run_in_threadpool(centre.page.stop)
         await run_in_threadpool(centre.store.close)
 
+    rest = [] if centre.page is None else [Mount("/", centre.page.app)]
     app = Starlette(
         lifespan=lifespan,
         routes=[
-            Route(path, _guarded(partial(handler, centre), centre), methods=[method])
-            for path, method, handler in (
-                ("/v1/enrol", "POST", _enrol),
-                ("/v1/renew", "POST", _renew),
-                (protocol.INGEST, "POST", _ingest),
-                ("/v1/raw/{sha256}", "HEAD", _ask_raw),
-                ("/v1/raw/{sha256}", "PUT", _put_raw),
-                ("/v1/health", "POST", _health),
-                ("/v1/updates/plan", "GET", _plan),
-                ("/v1/updates/{path:path}", "GET", _update),
-            )
+            *(
+                Route(path, _guarded(partial(handler, centre), centre), methods=[method])
+                for path, method, handler in (
+                    ("/v1/enrol", "POST", _enrol),
+                    ("/v1/renew", "POST", _renew),
+                    (protocol.INGEST, "POST", _ingest),
+                    ("/v1/raw/{sha256}", "HEAD", _ask_raw),
+                    ("/v1/raw/{sha256}", "PUT", _put_raw),
+                    ("/v1/health", "POST", _health),
+                    ("/v1/updates/plan", "GET", _plan),
+                    ("/v1/updates/{path:path}", "GET", _update),
+                )
+            ),
+            *rest,
         ],
     )
     app.state.alarms = centre.alarms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import os
@@ -141,9 +140,6 @@ class Arrivals:
             raise EdgeError(f"{total} bytes; at most {self._max_bytes} are taken")
         path = self._path(device_id, sha256)
         with path.open("ab") as file:
-            # The same part may come twice at once, to two processes of the server.
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0, os.SEEK_END)
             if file.tell() != first:
                 raise Retryable(f"{file.tell()} bytes have arrived, the part begins at {first}")
             file.write(part)

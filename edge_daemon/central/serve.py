@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import hmac
 import os
 import resource
 import signal
@@ -21,8 +22,10 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 
 from edge_daemon.central import serving_updates
 from edge_daemon.central.alarms import Alarms, watch_handshakes
-from edge_daemon.central.app import CERTIFICATE, Centre, Limiter, make_app
+from edge_daemon.central.app import CERTIFICATE, Centre, make_app
 from edge_daemon.central.authority import Authority
+from edge_daemon.central.limits import Limiter
+from edge_daemon.central.page.serving import FleetPage
 from edge_daemon.central.raw_store import Arrivals, FolderStore, S3Store
 from edge_daemon.central.rollouts import Rollouts
 from edge_daemon.central.store import CentralStore
@@ -191,12 +194,13 @@ def _make_app(place: Place) -> Starlette:
                 f"{place.folder / name}: there is none",
                 action="make one with `edge-daemon central init`",
             )
-    store = place.open_store()
+    store, log = place.open_store(), EventLog()
     return make_app(
         Centre(
             store=store,
+            page=FleetPage(place.url, store.engine, page_secret(place.folder), log),
             authority=authority,
-            alarms=Alarms(store.engine, EventLog()),
+            alarms=Alarms(store.engine, log),
             arrivals=Arrivals(place.folder / "arriving", place.open_raw(), _MAX_RAW),
             calls=Limiter(place.calls_per_s, 10 * place.calls_per_s),
             claims=Limiter(_CLAIMS_PER_S / place.workers, max(1.0, _CLAIMS / place.workers)),
@@ -204,6 +208,12 @@ def _make_app(place: Place) -> Starlette:
             rollouts=Rollouts(store.engine),
         )
     )
+
+
+def page_secret(folder: Path) -> str:
+    """Make the secret of the page's forms, the same in every process, of what is secret anyway."""
+    key = (folder / "fleet.key").read_bytes()
+    return hmac.digest(key, b"forms of the fleet's page", "sha256").hex()
 
 
 def _worker_app(place: Place, parent: int) -> Starlette:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from edge_daemon.resources import unit_extras_dir
+from edge_daemon.resources import systemd_dir
 from edge_daemon.store.sqlite_version import has_wal_reset_bug
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def journal(size_mb: int | None) -> Check | None:
         return None
     name, text = "journal", f"{size_mb} MB of the disk"
     if size_mb > _JOURNAL_MB:
-        advice = unit_extras_dir() / "journald.conf.d/edge-daemon.conf"
+        advice = systemd_dir() / "journald.conf.d/edge-daemon.conf"
         fix = f"copy {advice} to /etc/systemd/journald.conf.d, restart systemd-journald"
         return doubt(name, text, fix)
     return ok(name, text)

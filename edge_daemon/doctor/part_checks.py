@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_daemon.doctor.checks import Check, bad, doubt, ok
 from edge_daemon.doctor.facts import FolderSource, SerialSource
-from edge_daemon.resources import unit_extras_dir
+from edge_daemon.resources import systemd_dir
 from edge_daemon.wording import counted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def drop_in(name: str) -> str:
     """Say how to give the unit what it lacks."""
-    source = unit_extras_dir() / "edge-daemon.service.d" / name
+    source = systemd_dir() / "edge-daemon.service.d" / name
     target = "/etc/systemd/system/edge-daemon.service.d"
     return (
         f"`mkdir -p {target}; cp {source} {target}`, then `systemctl daemon-reload` and "

@@ -34,8 +34,7 @@ def main(shelf: Path, wanted: Path, environment: Path) -> None:
         if found is None:
             sys.exit(f"{block.split()[0]}: no wheel with its hash is here")
         unpack(found, site, environment)
-    # Nobody runs the tests of libraries on a box; the code of some is of other Pythons.
-    if not compileall.compile_dir(site, quiet=2, rx=re.compile(r"/tests?/")):
+    if not compileall.compile_dir(site, quiet=2, workers=1):
         sys.exit("a package cannot be compiled")
 
 

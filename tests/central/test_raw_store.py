@@ -1,8 +1,6 @@
 """Raw captures arrive whole or not at all, in a folder and in a service that speaks S3."""
 
 import hashlib
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from minio import Minio
@@ -70,21 +68,3 @@ def test_a_capture_over_the_limit_is_refused_before_it_is_kept(arrivals):
 def test_a_capture_that_is_not_there_is_said_alike_by_both(store):
     with pytest.raises(FileNotFoundError):
         store.get("0" * 64)
-
-
-def test_a_part_that_comes_twice_at_once_is_taken_once(arrivals, store):
-    """Two processes of the server may get a request and its repeat at the same time."""
-    begin = threading.Barrier(8)
-
-    def add(first):
-        begin.wait()
-        try:
-            arrivals.add("box", NAME, first, len(DATA), DATA[first : first + 256])
-        except Retryable:
-            return 0
-        return 1
-
-    with ThreadPoolExecutor(8) as pool:
-        for first in range(0, len(DATA), 256):
-            assert sum(pool.map(add, [first] * 8)) == 1
-    assert store.get(NAME) == DATA

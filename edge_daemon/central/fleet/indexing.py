@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BATCH: Final = 300
 _IDLE_S: Final = 1.0
+_LOOK_S: Final = 0.02
 _LOCK: Final = 0x65646769
 _REPORTED: Final = 20
 """So many new results make a box's moving averages worth another look: one batch of them."""
@@ -51,6 +52,7 @@ class Indexer:
         self._engine = engine
         self._new: Counter[str] = Counter()
         self._looked: set[str] = set()
+        self._hope: tuple[int, int] | None = None
 
     def step(self, limit: int = BATCH) -> int:
         """Take up to so many documents in, and return how many it were.
@@ -103,26 +105,53 @@ class Indexer:
         return True
 
     def catch_up(self) -> int:
-        """Take in everything that is there; for tests and commands."""
+        """Take in everything that is there; for tests."""
         total = 0
-        while taken := self.step():
+        while self._behind():
+            taken = self.step()
             total += taken
+            if not taken:
+                time.sleep(_LOOK_S)
         while self.look_for_drift():
             pass
         return total
 
-    def _settled(self) -> int | None:
-        """Find the number below which nothing can still appear; None where there is nothing new."""
+    def _behind(self) -> bool:
         with self._engine.begin() as db:
-            newest = db.execute(select(func.max(documents.c.id))).scalar() or 0
-            upto = db.execute(select(indexed.c.upto)).scalar_one()
-            if newest <= upto:
+            highest = db.execute(select(func.max(documents.c.id))).scalar() or 0
+            return bool(highest > db.execute(select(indexed.c.upto)).scalar_one())
+
+    def _settled(self) -> int | None:
+        """Find a number below which nothing can still appear; None while there is none that is new.
+
+        In PostgreSQL what is being received now has a transaction number below the one that is
+        given out next when the highest document has been read. Once no older transaction runs,
+        every number up to that document is committed or will never be. Nothing is locked, and
+        nobody waits.
+        """
+        with self._engine.begin() as db:
+            highest = int(db.execute(select(func.max(documents.c.id))).scalar() or 0)
+            if highest <= db.execute(select(indexed.c.upto)).scalar_one():
+                self._hope = None
                 return None
-            if db.dialect.name == "postgresql":
-                # Waits for those that are writing, and lets nobody begin meanwhile.
-                db.execute(text("SET LOCAL lock_timeout = '2s'"))
-                db.execute(text("LOCK TABLE documents IN SHARE MODE"))
-            return int(db.execute(select(func.max(documents.c.id))).scalar_one())
+            if db.dialect.name != "postgresql":
+                return highest
+            oldest, following = db.execute(text(_RUNNING)).one()
+        if self._hope is not None and oldest >= self._hope[1]:
+            settled, self._hope = self._hope[0], None
+            return settled
+        if oldest >= following:
+            return highest
+        self._hope = self._hope or (highest, following)
+        return None
+
+
+_RUNNING: Final = """
+SELECT CAST(CAST(pg_snapshot_xmin(now) AS text) AS bigint),
+    CAST(CAST(pg_snapshot_xmax(now) AS text) AS bigint)
+FROM pg_current_snapshot() AS now
+"""
+"""The oldest transaction that still runs, and the number of the next."""
 
 
 class IndexingThread:

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.web.browser.looks import too_wide, violations
+from tests.web.browser.watching import NARROW, WIDE
 
-WIDE, NARROW = (1280, 900), (390, 844)
 LOOKS = {"desktop": (WIDE, "light"), "phone-dark": (NARROW, "dark")}
 PAGES = (
     "/",
