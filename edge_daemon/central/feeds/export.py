@@ -288,3 +288,30 @@ def write_file(path: Path, bodies: Iterable[bytes]) -> Written:
         return Written(str(path), rows, publish(hidden, path))
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def bundles_after(reader: Reader, scope: Scope, after: int, most: int) -> tuple[list[bytes], int]:
+    """Make one page of FHIR bundles of patients' results, a line each.
+
+    Returns
+    -------
+    tuple
+        The lines, and the number of the document to go on after: `after` where nothing is new.
+
+    Raises
+    ------
+    Retryable
+        What was received last is not settled yet.
+    """
+    upto = settled(reader, scope, after=after)
+    choice = Choice(FOLLOWED, frozenset({"clinical"}), after, upto)
+    lines: list[bytes] = []
+    for page in pages(reader, scope, choice, size=most):
+        found = related(reader, scope, page, upto=upto, what=FOLLOWED)
+        for told in page:
+            version = version_after(told, found.get(told.result, []))
+            if version is not None:
+                lines.append(message(version, "fhir"))
+                if len(lines) == most:
+                    return lines, told.id
+    return lines, max(after, upto)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from edge_daemon.central.feeds.export import bundles_after
 from edge_daemon.central.fleet import agreement, boxes, deeds, results
 from edge_daemon.central.page import writing
 from edge_daemon.central.page.asking import SEARCH, AskingError, ask, wanted
 from edge_daemon.central.page.openapi import description
+from edge_daemon.errors import Retryable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from edge_daemon.central.page.site import Site
     from edge_daemon.central.users import Person
@@ -142,6 +145,26 @@ def _in_parts(lines: Iterator[str]) -> Iterator[str]:
     yield "".join(part)
 
 
+def fhir(request: Request) -> Response:
+    """Write a page of FHIR bundles of what is new after a document, as a feed sends them."""
+    asked = ask(_given(request), ("after_id", "limit", "clinic"))
+    site, person = who(request)
+    after, scope = asked.get("after_id", 0), person.scope
+    if "clinic" in asked:
+        one = frozenset({asked["clinic"]})
+        scope = replace(scope, clinics=one if scope.clinics is None else one & scope.clinics)
+    try:
+        lines, through = bundles_after(site.reader, scope, after, asked.get("limit", PAGE))
+    except Retryable as error:
+        raise HTTPException(503, error.message, headers={"Retry-After": "10"}) from error
+    if lines:
+        details = {"after": str(after), "through": str(through)}
+        site.users.note(person, "exported", "FHIR bundles", details)
+    query = urlencode({**request.query_params, "after_id": through})
+    headers = {"Link": f'</api/v1/fhir?{query}>; rel="next"', "Edge-Through": str(through)}
+    return Response(b"".join(lines), media_type="application/fhir+ndjson", headers=headers)
+
+
 def compare(request: Request) -> Response:
     """Compare our values with the analyzers' own across boxes."""
     asked = ask(_given(request), ("days", "instrument", "species"))
@@ -212,6 +235,7 @@ ROUTES: Final = [
         ("/results", list_results),
         ("/results/{result}", one_result),
         ("/exports/results.{form}", export),
+        ("/fhir", fhir),
         ("/agreement", compare),
         ("/drift", drift),
         ("/audit", list_deeds),

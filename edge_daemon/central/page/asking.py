@@ -130,6 +130,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         {"type": "string", "pattern": r"^\d{8}T\d{6}\.\d{6}-\d{1,18}$"},
         "Where the page before ended: its `next`.",
     ),
+    "after_id": _say(_whole(0, 2**62), "Where the page before ended: `next`; 0 for the first."),
     "before_id": _say(_whole(1, 2**62), "Where the page before ended: its `next`."),
     "after": Parameter(_matching(PRINTABLE), _TEXT, "Where the page before ended: its `next`."),
 }

@@ -254,6 +254,11 @@ def description() -> Json:
             "All results that are found, one JSON object a line.", None, SEARCH,
             media="application/jsonl",
         ),
+        "/api/v1/fhir": _get(
+            "FHIR R4 bundles of what is new after a document, one a line, as a feed sends them; "
+            "the header `Link` (next) and `Edge-Through` say where to go on.",
+            None, ("after_id", "limit", "clinic"), media="application/fhir+ndjson",
+        ),
         "/api/v1/agreement": _get(
             "Our values against the analyzers' own, by instrument and species.", "Agreement",
             ("days", "instrument", "species"),
