@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 LA, HA, EXT = range(3)
 
-NODES: Final = 192
-"""Grid nodes along each height; the interpolation stays within 0.05 % of volume."""
+NODES: Final = 256
+"""Grid nodes along each height; the interpolation costs 0.03 % of volume, at most 0.25 %."""
 _REFINE: Final = 6
 _TINY: Final = 1e-6
 
@@ -159,7 +159,7 @@ class Inverse:
 
 @functools.lru_cache(maxsize=8)
 def invert(calibration: OpticalCalibration) -> Inverse:
-    """Invert a calibration's tables; takes some 20 ms, and is kept for the next run (0.5 MB).
+    """Invert a calibration's tables; takes some 20 ms, and is kept for the next run (0.8 MB).
 
     Along each concentration the low-angle height is followed up to its first maximum over
     volume; at each low-angle height the mid-angle height is then followed over concentration.

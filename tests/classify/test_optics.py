@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_daemon.classify.optics import EXT, HA, LA, invert
@@ -44,6 +44,8 @@ def platelet_heights(volume, step):
 
 
 @given(volume=st.floats(8.0, 110.0), hc=st.floats(12.0, 38.0))
+@example(volume=110.0, hc=30.0)
+@example(volume=104.0, hc=38.0)
 @settings(deadline=None, max_examples=200)
 def test_red_cells_of_every_species_are_recovered(volume, hc):
     heights = red_heights(volume, hc)
