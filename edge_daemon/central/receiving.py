@@ -6,6 +6,7 @@ the same in several.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +49,7 @@ SELECT coalesce((SELECT array_agg(seq) FROM new), '{}'), coalesce(greatest(
 """
 """Takes columns as arrays, in binary: documents are full of what text would have to escape."""
 
-_SHA256_LENGTH: Final = 64
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _TEXTS: Final = ("digest", "type", "created_at", "clock_state")
 
 
@@ -96,7 +97,7 @@ def _look_at(item: Item) -> tuple[str, str | None]:
 def _capture(item: Item) -> str:
     """Say which capture an item is about; empty where it does not say."""
     named = item.body.get("capture")
-    return named if isinstance(named, str) and len(named) <= _SHA256_LENGTH else ""
+    return named if isinstance(named, str) and _DIGEST.fullmatch(named) else ""
 
 
 def _answer(item: Item, new: set[int], known: dict[int, str]) -> Answer:

@@ -114,6 +114,15 @@ def test_words_that_no_database_can_hold_are_refused_before_it(running, box, tex
     assert stored(running) == []
 
 
+@pytest.mark.parametrize("capture", ["\0", "a" * 65, "a" * 63 + "\0", 7, None, ["a"]])
+def test_a_capture_that_is_no_digest_is_kept_in_the_document_alone(running, box, capture):
+    assert told(send(box, [item(1, {"run": 1, "simulated": False, "capture": capture})])) == {
+        1: "stored"
+    }
+    with running.store._engine.connect() as db:
+        assert db.execute(text("SELECT capture FROM documents")).scalar() == ""
+
+
 def test_one_document_under_two_numbers_of_one_batch_is_stored_once(running, box):
     twice = [item(1), replace(item(1), seq=2), item(3)]
     assert told(send(box, twice)) == {1: "stored", 2: "duplicate", 3: "stored"}
