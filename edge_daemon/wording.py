@@ -17,6 +17,9 @@ NOT_REPORTED: Final = "not reported"
 HEADLINES: Final = {"ok": "OK", "review": "Review", "invalid": "Failed"}
 """Status of a run, by the gravest of its flags."""
 
+KINDS: Final = {"control": "Control", "blank": "Blank", "check": "Check"}
+"""What a capture is that holds no patient's sample."""
+
 SEVERITIES: Final = {"info": "Note", "review": "Review", "invalid": "Failed"}
 
 CLASS_NAMES: Final = {
@@ -52,6 +55,13 @@ DECIMALS: Final = {
 
 UNITS: Final = {"10*6/uL": "M/µL", "10*3/uL": "K/µL"}
 """UCUM → the abbreviation clinics read; other units are already readable."""
+
+
+def kind(record: Mapping[str, Any]) -> str:
+    """Say what a run of no patient is, with lot and level of a control; empty for a patient's."""
+    name = KINDS.get(record.get("kind") or "", "")
+    lot = f"{record['lot']} {record['level']}" if name and record["lot"] else ""
+    return f"{name} {lot}".rstrip()
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -9,6 +9,7 @@ import click
 
 from edge_daemon.cli import options
 from edge_daemon.records import SPECIES
+from edge_daemon.wording import KINDS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,6 +37,11 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Only results with this headline.",
             ),
             click.option(
+                "--kind",
+                type=click.Choice(["patient", *KINDS]),
+                help="Only patients' results, or only controls, blanks or runs of checks.",
+            ),
+            click.option(
                 "--all-runs", is_flag=True, help="Also results that a replay has replaced."
             ),
         )
@@ -45,7 +51,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def chosen(options_given: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the options into filters of `queries.results`."""
+    """Turn the options into filters of `interpretation.interpreted`."""
     given = {k: v for k, v in options_given.items() if v is not None}
     if "status" in given:
         given["status"] = _STATUS[given["status"]]

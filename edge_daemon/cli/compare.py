@@ -11,7 +11,7 @@ from edge_daemon import errors
 from edge_daemon.cli import choosing, options, output, report
 from edge_daemon.cli.interpretation import Interpreter
 from edge_daemon.cli.output import Column
-from edge_daemon.wording import SIMULATED, counted, local_time, patient
+from edge_daemon.wording import SIMULATED, counted, kind, local_time, patient
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     from edge_daemon.cli.output import Form, Record
 
+_KINDS: Final = {
+    "patient": "a patient's", "control": "of a control", "blank": "of a blank",
+    "check": "of a check",
+}  # fmt: skip
 _SAYS: Final = {True: "yes", False: "no", None: ""}
 _DAY_S: Final = 86_400.0
 
@@ -48,12 +52,13 @@ def compare(
     percent of the earlier, and whether it is larger than the 95 % intervals of both explain. Exit
     code 3 when the two may not be comparable, 4 when there is nothing to compare with.
     """
-    from edge_daemon.store import visits
+    from edge_daemon.store import controls, visits
 
     how = output.form(as_json=as_json, as_csv=as_csv)
     with choosing.database(data_dir) as db:
         now = _run(db, key)
         history = visits.of_patient(db, now)
+        controls.add_kinds(db, history)
         earlier = _run(db, other) if other else next(iter(visits.before(history, now)), None)
     if earlier is None:
         raise errors.Fatal(
@@ -77,7 +82,7 @@ def compare(
 
 
 def _run(db: sqlite3.Connection, key: str) -> Record:
-    from edge_daemon.store import queries
+    from edge_daemon.store import controls, queries
 
     found = queries.run(db, key)
     if found is None:
@@ -86,10 +91,13 @@ def _run(db: sqlite3.Connection, key: str) -> Record:
             action="Look at `edge-daemon results`.",
             exit_code=errors.EXIT_NOT_FOUND,
         )
+    controls.add_kinds(db, [found])
     return found
 
 
 def _why_none(now: Mapping[str, Any]) -> str:
+    if now["kind"] != "patient":
+        return "It is no patient's; name the other run: `edge-daemon compare RUN RUN`."
     if not now["patient_id"] and not now["patient_name"]:
         return "The analyzer named no patient; name the other run: `edge-daemon compare RUN RUN`."
     return "Name the other run, if there is one: `edge-daemon compare RUN RUN`."
@@ -102,11 +110,19 @@ def _doubts(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
             "a simulated result and a patient's are never compared",
             action="Name two runs of one kind.",
         )
+    if now["kind"] != earlier["kind"]:
+        raise errors.EdgeError(
+            f"run {now['id']} is {_KINDS[now['kind']]}, run {earlier['id']} "
+            f"{_KINDS[earlier['kind']]}: they are never compared",
+            action="Name two runs of one kind.",
+        )
     doubts = [
         f"Run {run['id']} failed: its values say nothing reliable"
         for run in (now, earlier)
         if run["status"] == "invalid"
     ]
+    if (now["lot"], now["level"]) != (earlier["lot"], earlier["level"]):
+        doubts.append("The two controls are of different lots or levels")
     for column, what in (("species", "species"), ("patient_id", "patients")):
         both = now[column], earlier[column]
         if None not in both and both[0].casefold() != both[1].casefold():
@@ -129,7 +145,7 @@ def _interpret(now: Record, rows: Sequence[Record]) -> None:
 
 _ABOUT: Final = (
     "id", "sample_id", "patient_id", "patient_name", "species", "status", "simulated",
-    "acquired_at", "created_wall", "created_clock", "instrument", "profile", "model",
+    "acquired_at", "created_wall", "created_clock", "instrument", "profile", "model", "kind",
 )  # fmt: skip
 
 
@@ -203,7 +219,7 @@ def _write(
     how: Form,
 ) -> None:
     who = patient(now) or "patient not given"
-    output.headline(f"{who}, {now['species'] or 'species unknown'}", "")
+    output.headline(kind(now) or f"{who}, {now['species'] or 'species unknown'}", "")
     if _known_by(now) == "patient_name":
         click.echo("Known by name only: two animals may share it.")
     if now["simulated"]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -14,11 +15,11 @@ import click
 from edge_daemon import errors
 from edge_daemon.cli import choosing, options, output, report
 from edge_daemon.cli.interpretation import Interpreter, interpreted
-from edge_daemon.wording import counted
+from edge_daemon.wording import KINDS, counted
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from edge_daemon.cli.output import Record
 
@@ -32,6 +33,7 @@ _SUFFIXES: Final[dict[Form, tuple[str, ...]]] = {
 _BY_SUFFIX: Final[dict[str, Form]] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".fcs": "fcs", ".hl7": "hl7",
 }  # fmt: skip
+_PATIENTS_ONLY: Final = ("hl7", "fhir")
 _LONGEST_NAME: Final = 60
 
 
@@ -83,10 +85,16 @@ def export(
     RUN is the number of a run or a sample id (then its newest run). CSV is safe to open in a
     spreadsheet: text that would be taken for a formula starts with an apostrophe. FCS decodes and
     calls the cells again from the archived bytes. Exit code 3 when a run could not be written or
-    counts otherwise than it was stored.
+    counts otherwise than it was stored. HL7 and FHIR have only patients' results: controls,
+    blanks and runs of checks are left out, and it is said how many.
     """
     form = _form({name: given.pop(f"as_{name}") for name in ("csv", "jsonl", *_SUFFIXES)}, target)
     chosen = choosing.chosen(given)
+    if form in _PATIENTS_ONLY and chosen.get("kind", "patient") != "patient":
+        raise click.UsageError(
+            f"{form.upper()} messages are patients' reports: --kind {chosen['kind']} is for --csv, "
+            "--jsonl and --fcs."
+        )
     with choosing.database(data_dir) as db:
         if keys:
             chosen |= {"ids": [_find(db, key) for key in keys], "all_runs": True}
@@ -94,7 +102,9 @@ def export(
         if form in ("csv", "jsonl"):
             _write_table(records, target, form)
             return errors.EXIT_OK
-        written = _Written()
+        written = _Written(named=bool(keys))
+        if form in _PATIENTS_ONLY:
+            records = written.patients_of(records)
         bodies = _bodies(records, _serialiser(form, db, data_dir, config_file, written), written)
         _write_runs(bodies, target, form, written)
     return written.exit_code(form)
@@ -144,17 +154,40 @@ def _write_records(records: Iterator[Record], stream: Any, form: Form) -> int:
 
 
 class _Written:
-    """What became of the runs of one export."""
+    """What became of the runs of one export.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    named
+        Somebody named the runs, and expects each of them.
+    """
+
+    def __init__(self, *, named: bool) -> None:
         self.runs = 0
         self.failed = 0
         self.differing: list[int] = []
+        self.apart: Counter[str] = Counter()
+        self._named = named
+
+    def patients_of(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Leave out, and count, what is no patient's result."""
+        for record in records:
+            if record["kind"] == "patient":
+                yield record
+            else:
+                self.apart[record["kind"]] += 1
 
     def exit_code(self, form: Form) -> int:
         """Say what is to be said, and how it went."""
-        if not self.runs and not self.failed:
+        if not self.runs and not self.failed and not self.apart:
             output.say("No result matches; nothing was written.")
+        if self.apart:
+            told = ", ".join(counted(self.apart[k], k) for k in KINDS if self.apart[k])
+            output.say(
+                f"Left out: {told}. {form.upper()} messages are patients' reports, and whoever "
+                "receives them would take these for such."
+            )
+            output.say(output.next_action("Export them with --csv or --jsonl."))
         for run in self.differing:
             output.say(
                 f"Run {run}: made again on this machine, it counts otherwise than it was stored; "
@@ -162,7 +195,8 @@ class _Written:
             )
         if self.failed and not self.runs:
             return errors.EXIT_FAILED
-        return errors.EXIT_WARNINGS if self.failed or self.differing else errors.EXIT_OK
+        warn = self.failed or self.differing or (self._named and self.apart)
+        return errors.EXIT_WARNINGS if warn else errors.EXIT_OK
 
 
 def _bodies(

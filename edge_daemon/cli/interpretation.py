@@ -5,6 +5,7 @@ Queries only, as in `cli.results`: tables are TOML, read for the species that ar
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,16 +13,20 @@ import click
 
 from edge_daemon.cli import options, output
 from edge_daemon.cli.output import Column, printable
-from edge_daemon.reference.interpret import interpret_record
+from edge_daemon.reference.interpret import interpret_apart, interpret_record
 from edge_daemon.reference.loading import load_tables
-from edge_daemon.wording import HEADLINES, SEVERITIES
+from edge_daemon.wording import HEADLINES, KINDS, SEVERITIES
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from edge_daemon.cli.output import Record
+    from edge_daemon.reference.findings import Interpretation
     from edge_daemon.reference.tables import Tables
+
+_PAGE: Final = 200
+_FAILED: Final = HEADLINES["invalid"]
 
 
 class Interpreter:
@@ -38,18 +43,26 @@ class Interpreter:
     def add(self, records: Iterable[Record]) -> Iterator[Record]:
         """Add headline, reason and marks to runs, in place, and hand them on."""
         for record in records:
-            found = interpret_record(record, self._for(record["species"]))
-            record["headline"], record["reason"] = found.headline, found.reason
-            record["marks"] = dict(found.marks)
+            self._read(record)
             yield record
 
     def in_full(self, record: Record) -> Record:
         """Add to a run all that can be said of it, as plain values."""
-        found = interpret_record(record, self._for(record["species"]))
-        record["headline"], record["reason"] = found.headline, found.reason
-        record["marks"] = dict(found.marks)
-        record["interpretation"] = asdict(found)
+        found = asdict(self._read(record))
+        record["interpretation"] = found | {key: record[key] for key in ("headline", "reason")}
         return record
+
+    def _read(self, record: Record) -> Interpretation:
+        kind = record.get("kind", "patient")
+        if kind == "patient":
+            found = interpret_record(record, self._for(record["species"]))
+        else:
+            found = interpret_apart(record, self._for(None), kind)
+        record["headline"], record["reason"] = found.headline, found.reason
+        if kind != "patient" and found.headline != _FAILED:
+            record["headline"], record["reason"] = KINDS[kind], _APART[kind]
+        record["marks"] = dict(found.marks)
+        return found
 
     def _for(self, species: str | None) -> Tables:
         name = species or ""
@@ -66,24 +79,39 @@ class Interpreter:
             output.say(output.next_action("Run `edge-daemon intervals --check`."))
 
 
+_APART: Final = {
+    "control": "no patient's sample; `edge-daemon qc chart` holds it against its targets",
+    "blank": "no patient's sample; `edge-daemon qc blank` holds it against its limits",
+    "check": "no patient's sample: part of a check",
+}
+
+
 def interpreted(
     db: sqlite3.Connection, chosen: Mapping[str, Any], limit: int | None = None
 ) -> Iterator[Record]:
     """Yield runs that pass the filters of `queries.results`, newest first, beside their intervals.
 
+    Each says its ``kind`` (`controls.add_kinds`), which can be asked for, too.
+
     A remark can ask for a look at a run without such a flag, so the store alone cannot tell which
     runs have the headline that is asked for.
     """
-    from edge_daemon.store import queries
+    from edge_daemon.store import controls, queries
 
     filters = dict(chosen)
-    wanted = filters.pop("status", None)
+    wanted, kind = filters.pop("status", None), filters.pop("kind", None)
     if wanted in ("ok", "invalid"):
         filters["status"] = wanted
+    if kind in KINDS:
+        filters["captures"] = controls.no_patients(db)
     # The first page has the size of the list that is wanted.
-    stored = queries.export(db, limit=None if wanted else limit, **filters)
-    for record in Interpreter().add(stored):
-        if wanted is None or record["headline"] == HEADLINES[wanted]:
+    stored = queries.export(db, limit=None if wanted or kind else limit, **filters)
+    pages = iter(lambda: list(itertools.islice(stored, _PAGE)), [])
+    told = (record for page in pages for record in controls.add_kinds(db, page))
+    for record in Interpreter().add(told):
+        if kind in (None, record["kind"]) and (
+            wanted is None or record["headline"] == HEADLINES[wanted]
+        ):
             yield record
 
 

@@ -10,11 +10,13 @@ import click
 from edge_daemon.cli import comparison, interpretation, output, plot
 from edge_daemon.cli.output import Column, printable
 from edge_daemon.records import MEASUREMENT_CODES
+from edge_daemon.reference.interpret import about_measurement
 from edge_daemon.wording import (
     CLASS_NAMES,
     CLOCKS,
     HEADLINES,
     SEVERITIES,
+    kind,
     local_time,
     patient,
     short_time,
@@ -38,6 +40,7 @@ def listing_columns(records: Sequence[Record], *, marked: bool = True) -> tuple[
     """
     mark = "Mark" if any(r["simulated"] for r in records) else ""
     flags = "Flags" if any(_flag_codes(r) for r in records) else ""
+    told = (Column("kind", "Kind", kind),) if marked and any(kind(r) for r in records) else ()
     any_patient = "Patient" if any(patient(r) for r in records) else ""
     return (
         Column("run", "Run", lambda r: r["id"], right=True),
@@ -45,12 +48,14 @@ def listing_columns(records: Sequence[Record], *, marked: bool = True) -> tuple[
         Column("analysed_local", "Analysed", lambda r: short_time(r["created_wall"])),
         Column("sample", "Sample", lambda r: r["sample_id"]),
         Column("patient", any_patient, patient, folds=True),
-        Column("species", "Species", lambda r: r["species"] or "unknown"),
+        Column("species", "Species", lambda r: r["species"] or ("" if kind(r) else "unknown")),
+        *told,
         Column("status", "Status", headline),
         Column("simulated", mark, output.simulated_mark),
         *(_marked_column(code, marked=marked) for code in output.LISTED),
         Column("marks", "", _marks),
         Column("flags", flags, _flag_codes, folds=True, wide=True),
+        *(() if marked else _KIND),
     )
 
 
@@ -69,7 +74,18 @@ def _marks(record: Record) -> str:
 
 
 def _flag_codes(record: Mapping[str, Any]) -> str:
-    return " ".join(f["code"] for f in record["flags"] if f["severity"] != "info")
+    flags = _said_of(record, record["flags"])
+    return " ".join(f["code"] for f in flags if f["severity"] != "info")
+
+
+def _said_of(
+    record: Mapping[str, Any], flags: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Choose the flags that people see: of what is no patient's, none about an animal."""
+    what = record.get("kind", "patient")
+    return [
+        f for f in flags if what == "patient" or about_measurement(what, f["severity"], f["code"])
+    ]
 
 
 _WHO: Final = ("id", "sample_id", "patient_id", "patient_name", "species", "breed")
@@ -88,11 +104,16 @@ def export_columns() -> tuple[Column, ...]:
         Column("flags", "Flags", lambda r: " ".join(f["code"] for f in r["flags"])),
         *(_field(key) for key in _ORIGIN),
         *(column for code in MEASUREMENT_CODES for column in _value_columns(code)),
+        *_KIND,
     )
 
 
 def _field(key: str) -> Column:
     return Column(key, key, lambda r: r[key])
+
+
+_KIND: Final = tuple(_field(key) for key in ("kind", "lot", "level"))
+"""Last, so that they move no column that programs count on."""
 
 
 def _value_columns(code: str) -> tuple[Column, ...]:
@@ -120,7 +141,7 @@ def write(record: Record, how: Form, pictures: Mapping[str, Any] | None = None) 
         output.headline("This result was changed after it was stored: do not use it.", "Failed")
     if record["simulated"]:
         click.echo(click.style(f"{output.SIMULATED}: not a patient's result", fg="magenta"))
-    output.pairs(identity(record))
+    output.pairs(_what(record) if kind(record) else identity(record))
     output.pairs([("Corrected", _correction(one)) for one in record["corrections"]])
     click.echo()
     columns = (
@@ -139,6 +160,15 @@ def write(record: Record, how: Form, pictures: Mapping[str, Any] | None = None) 
     _write_counts(record["counts"])
     click.echo("\nWhere it comes from")
     output.pairs(_provenance(record))
+
+
+def _what(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what a run of no patient is, in place of a species."""
+    by = f" (marked by {record['kind_by']})" if record["kind_by"] else ""
+    return [
+        ("Kind", f"{kind(record)}{by}"),
+        *(pair for pair in identity(record) if pair[0] != "Species"),
+    ]
 
 
 def identity(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -185,7 +215,7 @@ _MEASUREMENTS: Final = (
 
 
 def _write_flags(record: Record) -> None:
-    flags = [*record["flags"], *record["analyzer"]["remarks"]]
+    flags = _said_of(record, [*record["flags"], *record["analyzer"]["remarks"]])
     if flags:
         click.echo("\nFlags")
     for flag in flags:

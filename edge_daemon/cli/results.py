@@ -83,7 +83,7 @@ def show(key: str, plain: bool, data_dir: Path, as_json: bool) -> None:
     report:7 that report. Exit code 4 when there is none.
     """
     from edge_daemon.cli import reports
-    from edge_daemon.store import queries
+    from edge_daemon.store import controls, queries
     from edge_daemon.store import reports as stored
 
     how = output.form(as_json=as_json)
@@ -92,6 +92,8 @@ def show(key: str, plain: bool, data_dir: Path, as_json: bool) -> None:
         found = None if key.startswith("report:") else queries.run(db, key)
         if found is None and not key.startswith("run:"):
             told = stored.find(db, key)
+        if found is not None:
+            controls.add_kinds(db, [found])
         if found is not None and not plain and how != "json":
             drawn = _pictures(db, found["id"])
     if found is None and told is None:

@@ -7,6 +7,7 @@ never marked. What is not known is said, never assumed: no interval of another s
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.records import Flag, Measurement
@@ -41,6 +42,49 @@ def interpret_record(record: Mapping[str, Any], tables: Tables) -> Interpretatio
         record["breed"],
         tables,
     )
+
+
+TECHNICAL: Final = frozenset(
+    {
+        "coincidence_high",
+        "extinction_disagrees",
+        "optics_not_calibrated",
+        "other_events_high",
+        "signals_saturated",
+    }
+)
+"""Flags about the measurement itself; all others are about an animal or its smear."""
+
+
+def about_measurement(kind: str, severity: str, code: str) -> bool:
+    """Tell whether a flag says something of what is no patient's; of a blank none does."""
+    return kind != "blank" and (severity == "invalid" or code in TECHNICAL)
+
+
+def interpret_apart(record: Mapping[str, Any], tables: Tables, kind: str) -> Interpretation:
+    """Interpret a run of a control, a blank or a check: nothing that is said of animals.
+
+    Parameters
+    ----------
+    record
+        As `store.queries` gives it.
+    tables
+        For the explanations of flags.
+    kind
+        ``control``, ``blank`` or ``check``.
+    """
+    flags = [f for f in record["flags"] if about_measurement(kind, f["severity"], f["code"])]
+    told = {**record, "flags": flags, "species": None, "breed": None}
+    found = interpret_record(told, replace(tables, rules=(), bands={}, no_bands={}))
+    values = tuple(
+        replace(value, reason=_NO_ANIMAL) if value.reason == _UNKNOWN else value
+        for value in found.values
+    )
+    return replace(found, values=values)
+
+
+_UNKNOWN: Final = "species unknown: no interval is used"
+_NO_ANIMAL: Final = "no patient's sample: no interval of animals is used"
 
 
 def interpret(
@@ -91,7 +135,7 @@ def interpret(
 def _table(species: str | None, tables: Tables) -> tuple[SpeciesTable | None, str]:
     """Table of the species, or why there is none."""
     if not species:
-        return None, "species unknown: no interval is used"
+        return None, _UNKNOWN
     for broken in tables.broken:
         if broken.species in (None, species):
             return None, (

@@ -134,6 +134,20 @@ def kinds(db: sqlite3.Connection, captures: Iterable[int]) -> dict[int, dict[str
     return found | dict.fromkeys(told_controls(db, unsaid), _kind("control"))
 
 
+def add_kinds(db: sqlite3.Connection, runs: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Say of each run, in place, whose it is.
+
+    Adds ``kind`` (``patient``, ``control``, ``blank`` or ``check``), ``lot`` and ``level`` of a
+    control whose lot is known, and ``kind_by``: who marked it so. All but ``kind`` may be None.
+    """
+    found = kinds(db, [run["capture_id"] for run in runs])
+    for run in runs:
+        kind = found.get(run["capture_id"], _PATIENT)
+        run["kind"], run["kind_by"] = kind["kind"], kind["made_by"]
+        run["lot"], run["level"] = kind["lot"], kind["level"]
+    return runs
+
+
 def _kind(
     kind: str, lot: Mapping[str, Any] | None = None, made_by: str | None = None
 ) -> dict[str, Any]:
@@ -144,6 +158,9 @@ def _kind(
         "targets": lot["targets"] if lot else {},
         "made_by": made_by,
     }
+
+
+_PATIENT: Final = _kind("patient")
 
 
 def measured(db: sqlite3.Connection) -> list[dict[str, Any]]:

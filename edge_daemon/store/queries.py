@@ -65,6 +65,7 @@ def results(  # noqa: PLR0913 - one keyword per filter a person can give
     status: str | None = None,
     instrument: str | None = None,
     ids: Iterable[int] | None = None,
+    captures: Iterable[int] | None = None,
     limit: int = 50,
     before: int | None = None,
     all_runs: bool = False,
@@ -88,8 +89,8 @@ def results(  # noqa: PLR0913 - one keyword per filter a person can give
         ``ok``, ``review`` or ``invalid``: the worst severity among its flags.
     instrument
         As the configuration names it.
-    ids
-        Only these runs.
+    ids, captures
+        Only these runs; only runs of these captures.
     limit
         Most runs to return.
     before
@@ -112,10 +113,8 @@ def results(  # noqa: PLR0913 - one keyword per filter a person can give
         ("r.id IN (SELECT run_id FROM flags WHERE code = ?)", (flag,)),
         ("r.status = ?", (status,)),
         ("c.instrument = ?", (instrument,)),
-        (
-            "r.id IN (SELECT value FROM json_each(?))",
-            (None if ids is None else json.dumps(list(ids)),),
-        ),
+        ("r.id IN (SELECT value FROM json_each(?))", (_among(ids),)),
+        ("r.capture_id IN (SELECT value FROM json_each(?))", (_among(captures),)),
     ]
     given = [(clause, values) for clause, values in wanted if values[0] is not None]
     clauses = ["r.id < ?", *(clause for clause, _ in given)]
@@ -128,6 +127,10 @@ def results(  # noqa: PLR0913 - one keyword per filter a person can give
     )
     values = [*parameters, *(item for _, group in given for item in group), limit]
     return _with_parts(db, rows(db, query, values))
+
+
+def _among(ids: Iterable[int] | None) -> str | None:
+    return None if ids is None else json.dumps(list(ids))
 
 
 def run(db: sqlite3.Connection, key: str) -> dict[str, Any] | None:

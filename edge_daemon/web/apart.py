@@ -7,12 +7,14 @@ is said of animals: no interval of a species, no mark, no flag about a patient.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from edge_daemon.quality.checks import BLANK_ACTION, BLANK_LIMITS
+from edge_daemon.reference.interpret import about_measurement
 from edge_daemon.store import controls
 from edge_daemon.units import UNITS
 from edge_daemon.web.values import place
+from edge_daemon.wording import KINDS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,18 +23,6 @@ if TYPE_CHECKING:
     from edge_daemon.web.interpreting import Ask
     from edge_daemon.web.numbers import Numbers
     from edge_daemon.web.values import Row
-
-_NAMES: Final = {"control": "Control", "blank": "Blank", "check": "Check"}
-_TECHNICAL: Final = frozenset(
-    {
-        "coincidence_high",
-        "extinction_disagrees",
-        "optics_not_calibrated",
-        "other_events_high",
-        "signals_saturated",
-    }
-)
-"""Flags about the measurement itself; all others are about an animal or its smear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +75,13 @@ def worded(found: Mapping[str, Any] | None) -> Apart | None:
         known = f"lot {found['lot']}, {found['level']}"
         detail = known if found["lot"] else "its lot is not known"
     return Apart(
-        found["kind"], _NAMES[found["kind"]], detail, found["made_by"] or "", found["targets"]
+        found["kind"], KINDS[found["kind"]], detail, found["made_by"] or "", found["targets"]
     )
 
 
 def asked(asks: Iterable[Ask], what: Apart) -> list[Ask]:
     """Keep of what a result asks what is about the measurement; of a blank nothing is."""
-    if what.kind == "blank":
-        return []
-    return [ask for ask in asks if ask.severity == "invalid" or ask.code in _TECHNICAL]
+    return [ask for ask in asks if about_measurement(what.kind, ask.severity, ask.code)]
 
 
 @dataclass(frozen=True, slots=True)
