@@ -60,9 +60,24 @@ def _offset(rows: Floats, centre: Floats) -> Floats:
 
 
 def distances(traits: Floats, kinds: Mapping[str, Kind]) -> dict[str, float]:
-    """Squared Mahalanobis distance to each kind; what is not known does not count."""
+    """Squared Mahalanobis distance to each kind by what is known of the run.
+
+    What is not known is left out as if it had never been looked at. Were it taken for usual
+    instead, a run whose platelets are too few to say so would seem to deny that a gain has moved.
+    """
+    known = np.isfinite(traits)
     found = {}
     for name, kind in kinds.items():
-        offset = _offset(traits, np.array(kind.centre))
-        found[name] = float(offset @ np.array(kind.precision) @ offset)
+        offset = (traits - np.array(kind.centre))[known]
+        found[name] = float(offset @ _of_known(np.array(kind.precision), known) @ offset)
     return found
+
+
+def _of_known(precision: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Precision of some traits by themselves, whatever the others are."""
+    kept = precision[np.ix_(known, known)]
+    if known.all():
+        return kept
+    across = precision[np.ix_(known, ~known)]
+    alone: Floats = kept - across @ np.linalg.solve(precision[np.ix_(~known, ~known)], across.T)
+    return alone

@@ -14,6 +14,7 @@ import numpy as np
 from edge_daemon.classify.columns import median, quantiles
 from edge_daemon.classify.kinds import distances, learn_kinds
 from edge_daemon.classify.manifest import SPECIES_TRAITS, SpeciesHabits
+from edge_daemon.classify.outlier import GAIN_TOLERANCE
 from edge_daemon.classify.tally import PLATELET, PURE
 from edge_daemon.records import SPECIES, Flag
 
@@ -31,9 +32,6 @@ MIN_RUNS: Final = 15
 MARGIN: Final = 1.2
 """A run may look so much more like another species than any run of training did."""
 MIN_PLATELETS: Final = 50
-GAIN_SD: Final = 0.05
-"""A detector's gain may have moved by so much since training, natural-log units (proposed)."""
-
 _HEIGHTS = ("LA.H", "HA.H", "EXT.H")
 _OF_PLATELETS = 5  # first of the traits that are heights of platelets
 
@@ -108,11 +106,15 @@ def learn_species(traits: Sequence[Floats], species: Sequence[str | None]) -> Sp
 
 
 def _moved_gains() -> Floats:
-    """Covariance that gains give the traits: a detector's moves red cells and platelets alike."""
+    """Covariance that gains give the traits: a detector's moves red cells and platelets alike.
+
+    As much as is allowed before a run is not classified: a gain that is let pass there must not be
+    taken for another species here.
+    """
     moved = np.zeros((SPECIES_TRAITS, SPECIES_TRAITS))
     for height in range(len(_HEIGHTS)):
         both = [height, _OF_PLATELETS + height]
-        moved[np.ix_(both, both)] = GAIN_SD**2
+        moved[np.ix_(both, both)] = GAIN_TOLERANCE**2
     return moved
 
 

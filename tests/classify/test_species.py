@@ -3,9 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edge_daemon.classify.bundle import load_bundle
+from edge_daemon.classify.kinds import distances
+from edge_daemon.classify.outlier import GAIN_TOLERANCE
 from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.species import MIN_RUNS, learn_species, species_traits, suspect_species
 from edge_daemon.records import CellCalls
+from edge_daemon.resources import models_dir
 
 COUNTS = [1850, 20, 10, 100, 20]
 SIZE = {"dog": 1.0, "goat": 0.3}
@@ -80,8 +84,12 @@ def test_too_few_runs_teach_nothing(animal):
     assert learn_species(traits, names) is None
 
 
-def test_a_gain_that_moved_is_no_other_species(make_cells):
-    """Red cells of horses scatter less here, platelets alike: a gain moves both."""
+@pytest.fixture
+def scattering(make_cells):
+    """Return a function: species, seed, gain of LA → a run and its calls.
+
+    Red cells of horses scatter less here, platelets alike: a gain moves both.
+    """
 
     def animal(species, seed, gain=1.0):
         batch, codes = make_cells(COUNTS, seed=seed, species=species)
@@ -92,9 +100,35 @@ def test_a_gain_that_moved_is_no_other_species(make_cells):
             signals[:, column] *= gain * scatter
         return replace(batch, signals=signals), calls_of(codes)
 
-    runs = [(species, animal(species, seed)) for species in NEAR for seed in range(30)]
-    habits = learn_species([species_traits(*run) for _, run in runs], [s for s, _ in runs])
-    assert suspect_species(*animal("dog", 300, gain=0.85), habits) is None
-    batch, calls = animal("horse", 300)
+    return animal
+
+
+@pytest.fixture
+def scatter_habits(scattering):
+    runs = [(species, scattering(species, seed)) for species in NEAR for seed in range(30)]
+    return learn_species([species_traits(*run) for _, run in runs], [s for s, _ in runs])
+
+
+@pytest.mark.parametrize("gain", [0.68, 0.85, 1.47])
+def test_a_gain_that_moved_is_no_other_species(scattering, scatter_habits, gain):
+    """Up to where the run would not be classified: twice the tolerance."""
+    for species in NEAR:
+        assert suspect_species(*scattering(species, 300, gain), scatter_habits) is None
+    batch, calls = scattering("horse", 300, gain)
     wrong = replace(batch, sample=replace(batch.sample, species="dog"))
-    assert suspect_species(wrong, calls, habits) is not None
+    assert suspect_species(wrong, calls, scatter_habits) is not None
+
+
+@pytest.mark.parametrize("folder", sorted(models_dir().iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("platelets", [True, False], ids=["platelets", "too few platelets"])
+def test_a_usual_animal_is_its_species_whatever_the_gain_of_a_detector(folder, platelets):
+    """Of every species of every shipped bundle, up to twice the tolerance."""
+    habits = load_bundle(folder).manifest.species
+    for species, kind in habits.kinds.items():
+        for detector in range(3):
+            for moved in (-2 * GAIN_TOLERANCE, 2 * GAIN_TOLERANCE):
+                traits = np.array(kind.centre)
+                traits[[detector, 5 + detector]] += moved
+                traits[5:] = traits[5:] if platelets else np.nan
+                apart = distances(traits, habits.kinds)
+                assert apart[species] - min(apart.values()) < habits.limit / 4
