@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from edge_daemon import joining
 from edge_daemon.central.feeds.documents import Choice, Told, pages, settled
-from edge_daemon.central.feeds.versions import NO_PATIENT
+from edge_daemon.central.feeds.versions import NO_PATIENT, kind_of
 from edge_daemon.central.reading import Scope
 from edge_daemon.central.schema import raw_objects
 from edge_daemon.merging import merge
@@ -185,8 +185,8 @@ def _of_box(box: _Box, raw: frozenset[str], wanted: Wanted) -> Iterator[Example]
     for key, run in newest.items():
         if not wanted.is_of(str(run.body["profile"])):
             continue
-        mark = box.marks.get(key)
-        if mark is not None and str(mark.body["kind"]) in NO_PATIENT:
+        marks = [box.marks[key]] if key in box.marks else []
+        if kind_of(run, marks) in NO_PATIENT:
             wanted.left_out["no patient's"] += 1
             continue
         first = min(box.runs[key], key=lambda told: told.order)

@@ -134,6 +134,22 @@ def kinds(db: sqlite3.Connection, captures: Iterable[int]) -> dict[int, dict[str
     return found | dict.fromkeys(told_controls(db, unsaid), _kind("control"))
 
 
+def by_sample_id(sample: Mapping[str, Any], known: Iterable[Mapping[str, Any]]) -> str:
+    """Say what a sample is by its id: ``control``, ``blank`` or ``patient``.
+
+    Parameters
+    ----------
+    sample
+        ``sample_id``, ``instrument`` and ``received_wall``.
+    known
+        As `lots`.
+    """
+    if _lot_of(sample, None, known) is not None:
+        return "control"
+    blank = any(_fits(sample["sample_id"], pattern) for pattern in _BLANKS)
+    return "blank" if blank else "patient"
+
+
 def add_kinds(db: sqlite3.Connection, runs: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Say of each run, in place, whose it is.
 

@@ -20,6 +20,7 @@ from edge_daemon.records import CELL_CLASSES, MEASUREMENT_CODES, SPECIES, Flag
 from edge_daemon.store import said
 from edge_daemon.store.answers import PendingCapture
 from edge_daemon.store.documents import result_document
+from edge_daemon.store.first_kind import kind_of
 from edge_daemon.store.operations import begin_again, find_capture, send
 from edge_daemon.store.pictures import picture_digest
 from edge_daemon.store.rows import clean, flag_rows, stamp_row
@@ -269,7 +270,8 @@ def _copy(
     if body is not None:
         mark = picture_digest(base["digest"], body)
         db.execute(insert(pictures).values(run_id=made, body=body, digest=mark))
-    send(db, "run", made, base, document, stamp_row("created", stamp))
+    told = document | {"kind": kind_of(db, capture, base["sample_id"])}
+    send(db, "run", made, base, told, stamp_row("created", stamp))
     return made
 
 

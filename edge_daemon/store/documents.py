@@ -120,9 +120,12 @@ def outgoing(document: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what the central server has no need to know: names of patient and owner.
 
     Among the lines of a report, what is neither a measurand nor a number may be such a name.
+    Of a run, ``kind`` stays only where it is no patient's.
     """
     sample = {key: value for key, value in document["sample"].items() if key != "patient_name"}
     told = {**document, "sample": sample}
+    if told.get("kind") == "patient":
+        del told["kind"]
     if "values" in document:
         told["values"] = [
             line for line in document["values"] if line["code"] or line["value"] is not None

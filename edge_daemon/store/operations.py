@@ -17,6 +17,7 @@ from edge_daemon.store.documents import (
     report_document,
     result_document,
 )
+from edge_daemon.store.first_kind import kind_of
 from edge_daemon.store.pictures import picture_digest
 from edge_daemon.store.rows import (
     decoding_row,
@@ -196,7 +197,8 @@ def insert_run(
         mark = picture_digest(row["digest"], step.pictures)
         # As parameters: values of the statement itself are part of the key it is cached under.
         db.execute(insert(pictures), {"run_id": run_id, "body": step.pictures, "digest": mark})
-    send(db, "run", run_id, row, document, created)
+    kind = kind_of(db, dict(capture), row["sample_id"])
+    send(db, "run", run_id, row, document | {"kind": kind}, created)
     return run_id
 
 

@@ -264,8 +264,15 @@ def test_a_control_is_no_example(fleet, running, tmp_path):
         columns = ", ".join(mark)
         values = ", ".join(f":{name}" for name in mark)
         db.execute(text(f"INSERT INTO documents ({columns}) VALUES ({values})"), mark)
+        other = db.execute(
+            text("SELECT * FROM documents WHERE type = 'run.simulated' AND capture <> :capture"),
+            {"capture": row.capture},
+        ).first()
+        known = json.dumps({**json.loads(other.body), "kind": "blank"})
+        query = "UPDATE documents SET body = :body WHERE id = :id"
+        db.execute(text(query), {"body": known, "id": other.id})
     told = json.loads(fleet(*SET, "--held-out", 0, "-o", tmp_path / "b", "--json").stdout)
-    assert told["left_out"] == {"no patient's": 1}
+    assert told["left_out"] == {"no patient's": 2}
 
 
 def test_a_clinic_is_held_out_whatever_other_clinics_there_are():

@@ -77,6 +77,7 @@ class _Run(_Body):
     measurements: list[_Measured]
     flags: list[_Flag]
     corrected: list[str] = []
+    kind: Literal["control", "blank", "check"] | None = None
 
 
 class _Report(_Body):

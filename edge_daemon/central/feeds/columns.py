@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from edge_daemon.central.feeds.versions import result_id
+from edge_daemon.central.feeds.versions import kind_of, result_id
 from edge_daemon.exchange.coding import LOINC
 from edge_daemon.records import CELL_CLASSES, MEASUREMENT_CODES
 from edge_daemon.units import UNITS
@@ -147,6 +147,10 @@ def _flags(entry: Entry) -> str | None:
     return " ".join(flag["code"] for flag in entry.told.body["flags"]) or None
 
 
+def _kind(entry: Entry) -> str:
+    return entry.mark or kind_of(entry.told, ())
+
+
 RESULTS: Final = (
     *_ORIGIN,
     Column("version", "integer", _body("number"), "1, and one more for each correction or rerun"),
@@ -166,6 +170,7 @@ RESULTS: Final = (
     Column("events", "integer", _body("events"), "recorded events"),
     *(Column(f"n_{c}", "integer", _count(c), f"events called {c}") for c in CELL_CLASSES),
     *(column for code in MEASUREMENT_CODES for column in _value_columns(code)),
+    Column("kind", "text", _kind, "patient, control, blank or check: the mark, else the box"),
 )  # fmt: skip
 """One row for each version of a result."""
 

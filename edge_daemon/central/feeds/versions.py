@@ -24,7 +24,7 @@ FOLLOWED: Final = frozenset({"run", "note", "correction", "mark"})
 NO_PATIENT: Final = {
     "control": "it is control material", "blank": "it is a blank", "check": "it is of a check",
 }  # fmt: skip
-"""Marks of captures that are no patient's, as reasons."""
+"""Marks and kinds of captures that are no patient's, as reasons."""
 
 _BASE: Final = {"ok": "final", "review": "preliminary", "invalid": "cancelled"}
 _FINAL: Final = frozenset({"final", "amended", "corrected"})
@@ -86,7 +86,7 @@ def version_after(told: Told, of_result: Sequence[Told]) -> Version | None:
     if not runs or (told.what == "run" and runs[-1].id != told.id):
         return None
     run = runs[-1]
-    withdrawn = _no_patient(known)
+    withdrawn = _no_patient(known, run)
     if told.what == "correction" or (told.what != "run" and _beside(told, run)):
         return None  # told with its version, which is of the same batch or was sent without it
     said = tuple(one for one in known if one.what in ("note", "correction"))
@@ -97,7 +97,8 @@ def version_after(told: Told, of_result: Sequence[Told]) -> Version | None:
         return Version(told, run, "entered-in-error", said, withdrawn)
     if told.what == "mark" and before not in (None, "entered-in-error"):
         return None
-    return Version(told, run, _standing(told, runs, before), said)
+    # What was never told, because it was no patient's, is no version that this one changes.
+    return Version(told, run, _standing(told, runs if before else [run], before), said)
 
 
 def standing_of(run: Told, runs: Sequence[Told]) -> str:
@@ -115,9 +116,14 @@ def _beside(one: Told, told: Told) -> bool:
     return one.received_at == told.received_at and one.device_id == told.device_id
 
 
-def _no_patient(known: Sequence[Told]) -> str:
-    marks = [one for one in known if one.what == "mark"]
-    return NO_PATIENT.get(str(marks[-1].body["kind"]), "") if marks else ""
+def kind_of(run: Told, marks: Sequence[Told]) -> str:
+    """Say what a version of a result is: as people marked it last, else as its box knew it."""
+    said = marks[-1] if marks else run
+    return str(said.body.get("kind") or "patient")
+
+
+def _no_patient(known: Sequence[Told], run: Told) -> str:
+    return NO_PATIENT.get(kind_of(run, [one for one in known if one.what == "mark"]), "")
 
 
 def _standing_before(told: Told, runs: Sequence[Told], known: Sequence[Told]) -> str | None:
@@ -126,11 +132,17 @@ def _standing_before(told: Told, runs: Sequence[Told], known: Sequence[Told]) ->
     if not before:
         return None
     earlier = [one for one in known if one.id < told.id]
-    if _no_patient(earlier):
-        first = next(one for one in earlier if one.what == "mark")
-        was_told = any(r.id < first.id and not _beside(r, first) for r in before)
+    if _no_patient(earlier, before[-1]):
+        was_told = any(_was_told(one, before, earlier) for one in earlier)
         return "entered-in-error" if was_told else None
     return _standing(before[-1], before, None)
+
+
+def _was_told(one: Told, runs: Sequence[Told], known: Sequence[Told]) -> bool:
+    """Whether the result stood as a patient's after an earlier document."""
+    until = [run for run in runs if run.id <= one.id]
+    beside = [other for other in known if other.id <= one.id or _beside(other, one)]
+    return bool(until) and not _no_patient(beside, until[-1])
 
 
 def _standing(told: Told, runs: Sequence[Told], before: str | None) -> str:

@@ -25,6 +25,7 @@ _SHORT: Final = 300
 _LONG: Final = 4000
 _MOST_FLAGS: Final = 60
 _STATUS: Final = ("ok", "review", "invalid")
+_KINDS: Final = ("control", "blank", "check")
 _SEVERITIES: Final = ("info", "review", "invalid")
 _AHEAD: Final = dt.timedelta(minutes=5)
 _SAMPLE: Final = (
@@ -112,7 +113,7 @@ def _run(body: Mapping[str, Any]) -> dict[str, Any]:
         "model": text(body.get("model")),
         "values": values,
         "flags": list(_flags(body.get("flags"))),
-        "mark": None,
+        "mark": one_of(_KINDS, body.get("kind")),
         **_common(body),
         "rates": _rates(counts, _number(_object(body, "sample").get("duration_s"))),
     }

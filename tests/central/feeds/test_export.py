@@ -45,6 +45,23 @@ def filled(centre):
     return centre
 
 
+def test_tables_say_the_kind_last_and_messages_leave_controls_out(centre, tmp_path):
+    box = centre.box()
+    bodies = [run_body(1, kind="control"), run_body(2), run_body(3), run_body(4, kind="blank")]
+    centre.send(box, *(("run", body) for body in bodies))
+    centre.send(box, ("mark", said_body("mark", 3, kind="check", lot=None, level=None)))
+    patient = said_body("mark", 4, kind="patient", lot=None, level=None)
+    centre.send(box, ("mark", patient))
+    write(centre, "parquet", tmp_path / "out")
+    table = parquet.read_table(tmp_path / "out" / "results.parquet")
+    assert table.schema.names[-1] == "kind"
+    assert table["kind"].to_pylist() == ["control", "patient", "check", "patient"]
+    done = write(centre, "hl7", tmp_path / "hl7")
+    texts = [path.read_text() for path in (tmp_path / "hl7").glob("*.hl7")]
+    assert done.counts["messages"] == len(texts) == 4  # two results; one withdrawn; one after all
+    assert not any("|S-1" in text for text in texts)
+
+
 def test_parquet_has_types_units_and_a_row_for_each_version(filled, tmp_path):
     done = write(filled, "parquet", tmp_path / "out")
     assert done.counts == {"results": 2, "reports": 1, "said": 2}

@@ -88,6 +88,28 @@ def test_what_is_no_patients_is_not_told_and_what_was_told_is_withdrawn():
     assert (made["status"], made["reason"]) == ("invalid", "it is control material")
 
 
+def test_what_its_box_knows_as_a_control_is_never_told_as_a_patients():
+    control = run_body(kind="control")
+    patient = said_body("mark", kind="patient", lot=None, level=None)
+    note = said_body("note")
+    assert heard(told(1, "run", control), told(2, "note", note)) == [None, None]
+    overruled = heard(told(1, "run", control), told(2, "mark", patient), told(3, "note", note))
+    assert overruled == [None, "final", "appended"]
+    renamed = run_body(number=2, sample_id="S-9")
+    assert heard(told(1, "run", control), told(2, "run", renamed)) == [None, "final"]
+
+
+def test_a_corrected_sample_id_withdraws_what_is_a_control_after_all():
+    first, second = run_body(), run_body(number=2, sample_id="QC-1", kind="control")
+    third = run_body(number=3, sample_id="S-1")
+    documents = [told(1, "run", first), told(2, "run", second), told(3, "run", third)]
+    assert heard(*documents) == ["final", "entered-in-error", "corrected"]
+    made = as_run(version_after(documents[1], documents))
+    assert (made["status"], made["reason"]) == ("invalid", "it is control material")
+    marked = told(3, "mark", said_body("mark", kind="blank", lot=None, level=None))
+    assert heard(told(1, "run", first), told(2, "run", second), marked)[2] is None
+
+
 def test_what_was_received_later_changes_no_message():
     """A message that is made again after a crash is the same to the byte."""
     documents = [

@@ -90,6 +90,8 @@ def test_what_may_not_be_compared_is_no_pair(world, ask):
     control = box.run("control")
     box.report("control")
     box.say("mark", control, kind="control", lot="1", level="low")
+    box.run("known control", kind="control")
+    box.report("known control")
     box.run("other day", at=now() - 3 * DAY)
     box.report("other day")
     box.run("simulated", simulated=True)

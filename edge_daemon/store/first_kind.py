@@ -1,0 +1,78 @@
+"""What a run is as far as is known while it is written, for the document that tells of it.
+
+A mark that a person makes later is an item of its own (`store.said`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from edge_daemon.joining import sample_key
+from edge_daemon.store.controls import by_sample_id
+from edge_daemon.store.reader import rows
+from edge_daemon.store.reports import told_controls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+_LOTS: Final = """
+    SELECT lot, level, pattern, instrument, made_wall FROM lots
+    WHERE id > (SELECT coalesce(max(id), 0) FROM lots) - 1000 ORDER BY id DESC
+"""
+"""The last thousand: a result costs the same however many lots a site has had."""
+
+
+def kind_of(db: Connection, capture: Mapping[str, Any], sample_id: str | None) -> str:
+    """Say what a run is, within the transaction that writes it.
+
+    Parameters
+    ----------
+    db
+        With the run in it.
+    capture
+        Its row of ``captures``.
+    sample_id
+        Of the run.
+
+    Returns
+    -------
+    str
+        ``patient``, ``control``, ``blank`` or ``check``, as `controls.kinds` tells them.
+    """
+    now = cast("sqlite3.Connection", _Within(db))
+    mark = rows(
+        now,
+        "SELECT kind FROM control_marks WHERE capture_id = ? ORDER BY id DESC LIMIT 1",
+        [capture["id"]],
+    )
+    if mark:
+        return str(mark[0]["kind"])
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for lot in rows(now, _LOTS):
+        newest.setdefault((lot["lot"], lot["level"]), lot)
+    found = by_sample_id({**capture, "sample_id": sample_id}, list(newest.values()))
+    if found != "patient":
+        return found
+    told = rows(
+        now,
+        "SELECT 1 FROM reports WHERE kind = 'control' AND sample_key = ? LIMIT 1",
+        [sample_key(sample_id)],
+    )
+    return "control" if told and told_controls(now, [capture["id"]]) else "patient"
+
+
+class _Within:
+    """The writer's connection as questions see one: rows have names."""
+
+    def __init__(self, db: Connection) -> None:
+        self._raw = cast("sqlite3.Connection", db.connection.dbapi_connection)
+
+    def execute(
+        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> sqlite3.Cursor:
+        cursor = self._raw.cursor()
+        cursor.row_factory = sqlite3.Row
+        return cursor.execute(query, parameters)
