@@ -1,6 +1,8 @@
-"""What a run is as far as is known while it is written, for the document that tells of it.
+"""What a run is by what is known while it is written, for the document that tells of it.
 
-A mark that a person makes later is an item of its own (`store.said`).
+Marks that people make are items of their own (`store.said`) and count before it. They are left out
+here: a capture that is analysed again in a restored database would otherwise be told with the mark
+that came after it, as another document than the one the centre has.
 """
 
 from __future__ import annotations
@@ -40,16 +42,9 @@ def kind_of(db: Connection, capture: Mapping[str, Any], sample_id: str | None) -
     Returns
     -------
     str
-        ``patient``, ``control``, ``blank`` or ``check``, as `controls.kinds` tells them.
+        ``patient``, ``control`` or ``blank``, as `controls.kinds` tells what nobody marked.
     """
     now = cast("sqlite3.Connection", _Within(db))
-    mark = rows(
-        now,
-        "SELECT kind FROM control_marks WHERE capture_id = ? ORDER BY id DESC LIMIT 1",
-        [capture["id"]],
-    )
-    if mark:
-        return str(mark[0]["kind"])
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     for lot in rows(now, _LOTS):
         newest.setdefault((lot["lot"], lot["level"]), lot)

@@ -52,14 +52,24 @@ def test_a_lot_of_another_instrument_or_that_was_added_again_says_nothing(store,
     assert told() == [None, None]
 
 
-def test_a_correction_is_told_by_its_mark_and_its_new_sample_id(store, analyse, told):
+def test_a_correction_is_told_by_its_new_sample_id_and_marks_by_themselves(store, analyse, told):
     store.add_lot(lot(), by="Ann")
     why = {"by": "Ann", "reason": "typed wrongly"}
     run = analyse(1, sample_id="S-1")
     store.correct(run, {"sample_id": "QC-1"}, **why)
     other = analyse(2, sample_id="S-2")
     store.mark(other, "check", by="Bo")
-    other = store.correct(other, {"sample_id": "S-3"}, **why).run_id
-    store.mark(other, "patient", by="Bo")
-    store.correct(other, {"sample_id": "QC-2"}, **why)
-    assert told() == [None, "control", None, "check", None]
+    store.correct(other, {"sample_id": "S-3"}, **why)
+    assert told() == [None, "control", None, None]
+
+
+def test_a_capture_that_is_analysed_again_is_told_as_it_was(store, analyse, make, told):
+    """After a restored backup, marks are put back before their captures are analysed."""
+    store.add_lot(lot(), by="Ann")
+    for capture, sample, mark in ((1, "QC-1", "patient"), (2, "S-2", "blank")):
+        store.mark(analyse(capture, sample_id=sample), mark, by="Bo")
+        store.requeue(capture)
+        again = make.decoded(sample_id=sample)
+        store.record_decoded(capture, again)
+        store.record_run(capture, again, make.classified())
+    assert told() == ["control", "control", None, None]
