@@ -48,7 +48,7 @@ def listing_columns(records: Sequence[Record], *, marked: bool = True) -> tuple[
         Column("analysed_local", "Analysed", lambda r: short_time(r["created_wall"])),
         Column("sample", "Sample", lambda r: r["sample_id"]),
         Column("patient", any_patient, patient, folds=True),
-        Column("species", "Species", lambda r: r["species"] or ("" if kind(r) else "unknown")),
+        Column("species", "Species", lambda r: _species(r, marked=marked)),
         *told,
         Column("status", "Status", headline),
         Column("simulated", mark, output.simulated_mark),
@@ -57,6 +57,13 @@ def listing_columns(records: Sequence[Record], *, marked: bool = True) -> tuple[
         Column("flags", flags, _flag_codes, folds=True, wide=True),
         *(() if marked else _KIND),
     )
+
+
+def _species(record: Record, *, marked: bool) -> str:
+    """Species for a list; for people none of a control or a blank, whatever was typed in."""
+    if marked and record.get("kind") in ("control", "blank"):
+        return ""
+    return record["species"] or "unknown"
 
 
 def _marked_column(code: str, *, marked: bool) -> Column:

@@ -58,6 +58,7 @@ def test_a_list_names_lot_and_level_and_no_flag_of_an_animal(invoke, mixed):
     lines = invoke("results", "--data-dir", mixed.path).out.splitlines()
     assert "Kind" in lines[0]
     assert "Control 4711 normal" in lines[3]
+    assert ["dog" in line for line in lines[1:]] == [True, False, False, True]
     assert [line.endswith("clumps") for line in lines[1:]] == [False, False, False, True]
 
 
