@@ -97,6 +97,8 @@ class Stage:
         Of the objectives; ``start`` fades over the first half.
     faded
         Part of the weight of ``start`` that is left in the second half.
+    judged
+        Part of the epochs that is not judged: none of them is kept, none counts for stopping.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Stage:
     latent: int
     weights: Mapping[str, float] = field(default_factory=dict)
     faded: float = 0.1
+    judged: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,7 @@ class _Loop:
         self._stage, self._cells, self._validation = stage, cells, validation
         self._training = np.setdiff1d(np.arange(cells.runs), validation)
         self._pretrain, self._epochs = plan.passes(len(self._training))
+        self._first = min(int(stage.judged * self._epochs), self._epochs - 1)
         self._plan, self._rng, self._report = plan, rng, report
         self._told: list[list[Any]] = []
         self._step = _stepper(stage.loss)
@@ -203,8 +207,8 @@ class _Loop:
 
     def finished(self, state: _State) -> bool:
         """Whether all epochs are done, or none of the last ones was better."""
-        done = len(state.history)
-        since = done - 1 - int(np.argmin(state.history)) if done else 0
+        done, judged = len(state.history), state.history[self._first :]
+        since = len(judged) - 1 - int(np.argmin(judged)) if judged else 0
         return done >= self._epochs or since >= max(self._plan.patience * self._epochs, 2)
 
     def step_over(self, state: _State) -> None:
@@ -225,7 +229,7 @@ class _Loop:
                 f"{stage.name}: the loss is no longer finite at epoch {epoch + 1}",
                 action="train with another --seed; if it stays, check the captures for outliers",
             )
-        if not state.history or score < min(state.history):
+        if score < min(state.history[self._first :], default=np.inf):
             state.best = state.average
         state.history.append(score)
         self._tell(stage.name, epoch + 1, self._epochs, _mean(losses) | {"validation": score})
