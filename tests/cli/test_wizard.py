@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -19,6 +20,12 @@ from edge_daemon.resources import profiles_dir
 from edge_daemon.simulator.cohort import sample
 
 
+def _own_terminal():
+    """Let Ctrl-C come from there, and end it, also where the tests run in the background."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command on a pseudo-terminal: what it shows, and what a person types."""
 
@@ -28,8 +35,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edge_daemon.cli", *map(str, words)],
             stdin=other, stdout=other, stderr=other, cwd=cwd, start_new_session=True,
-            # Ctrl-C comes from there.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+            preexec_fn=_own_terminal,  # noqa: PLW1509
             env={**clean, "HOME": str(cwd), "TERM": "xterm", "LANG": "C.UTF-8"},
         )  # fmt: skip
         os.close(other)
@@ -57,6 +63,17 @@ class Terminal:
 
     def type(self, text):
         os.write(self.handle, f"{text}\n".encode())
+
+    def interrupt(self):
+        """Press Ctrl-C, and again where it went unnoticed, as a person does.
+
+        Between showing its prompt and waiting for a key, ``input`` sees a signal only at the next.
+        """
+        for _ in range(30):
+            os.write(self.handle, b"\x03")
+            for _ in range(10):
+                if not self._read() or self.process.poll() is not None:
+                    return
 
     def end(self):
         deadline = time.monotonic() + 60
@@ -143,7 +160,7 @@ def test_an_empty_folder_waits_for_the_first_export(terminal, tmp_path):
 def test_who_ends_it_finds_nothing_written(terminal, tmp_path):
     shown = terminal("config", "init", tmp_path / "c.toml")
     shown.until("folder or port [1]:")
-    os.write(shown.handle, b"\x03")
+    shown.interrupt()
     assert shown.end() != 0
     assert not (tmp_path / "c.toml").exists()
 

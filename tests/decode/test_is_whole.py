@@ -11,7 +11,7 @@ from edge_daemon.decode.codecs.fcs import FcsOptions, read_header
 from edge_daemon.decode.kit import read_sample
 from edge_daemon.resources import profiles_dir
 
-MAGIC = (b"FCS", b"MSH", b"H|", b"\x02", b"\x05", b"\x0b")
+MAGIC = (b"FCS", b"EDPULSE1", b"MSH", b"H|", b"\x02", b"\x05", b"\x0b")
 is_whole = Registry.load([profiles_dir()]).is_whole
 
 
