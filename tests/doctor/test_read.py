@@ -10,6 +10,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -177,19 +179,21 @@ def test_a_backup_that_lacks_a_capture_is_behind(data):
     assert backup.behind
 
 
-def test_access_is_asked_as_the_other_user(tmp_path):
+def test_access_is_asked_as_the_other_user():
     if os.geteuid() != 0:
         pytest.skip("only root can ask as another user")
     nobody = pwd.getpwnam("nobody")
     account = Account("nobody", nobody.pw_uid, nobody.pw_gid, (nobody.pw_gid,))
-    open_file, closed = tmp_path / "open", tmp_path / "closed"
-    open_file.touch(mode=0o644)
-    closed.touch(mode=0o600)
-    for folder in [*tmp_path.parents[:2], tmp_path]:
-        folder.chmod(folder.stat().st_mode | 0o055)
-    assert may(account, open_file, "r")
-    assert not may(account, closed, "r")
-    assert may(ME, closed, "rw")
+    # Not below pytest's folder, which is closed to others at whatever depth its parents lie.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        open_file, closed = folder / "open", folder / "closed"
+        open_file.touch(mode=0o644)
+        closed.touch(mode=0o600)
+        assert may(account, open_file, "r")
+        assert not may(account, closed, "r")
+        assert may(ME, closed, "rw")
 
 
 def test_somebody_is_always_asked():
