@@ -14,16 +14,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
+from edge_daemon.central import settling
 from edge_daemon.central.feeds.bodies import is_readable
 from edge_daemon.central.schema import clinics, devices, documents
 from edge_daemon.errors import Retryable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from sqlalchemy import Connection
 
     from edge_daemon.central.reading import Reader, Scope
 
@@ -174,10 +173,6 @@ def settled(
 ) -> int:
     """Return the highest number below which no document of the scope can appear any more.
 
-    On PostgreSQL: what is being received now has a transaction number below `limit`, which is
-    given out after the highest document was read; once no older transaction runs, every
-    number up to that document is committed or will never be.
-
     Raises
     ------
     Retryable
@@ -186,13 +181,13 @@ def settled(
     with reader.reading(scope) as db:
         query = select(func.coalesce(func.max(documents.c.id), 0)).where(scope.of(documents))
         highest = int(db.execute(query).scalar_one())
-        if highest <= after or db.dialect.name != "postgresql":
+        fence = settling.fence(db) if highest > after else None
+        if fence is None:
             return highest
-        limit = _number(db, "pg_current_xact_id()")
     waited = 0.0
     while True:
         with reader.reading(scope) as db:
-            if _number(db, "pg_snapshot_xmin(pg_current_snapshot())") >= limit:
+            if settling.is_passed(db, fence):
                 return highest
         if waited >= patience_s:
             raise Retryable(
@@ -201,10 +196,6 @@ def settled(
             )
         pause(_LOOK_S)
         waited += _LOOK_S
-
-
-def _number(db: Connection, function: str) -> int:
-    return int(db.execute(text(f"SELECT CAST(CAST({function} AS text) AS bigint)")).scalar_one())
 
 
 def _documents() -> Any:

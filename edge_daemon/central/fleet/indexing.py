@@ -1,8 +1,7 @@
 """Documents become results to search and pairs to compare, apart from the transaction that stores.
 
 A box waits for its answer only until its documents are stored. What is here follows within
-seconds, in the order of the documents' numbers, and only as far as every lower number is settled:
-PostgreSQL gives numbers out before it commits.
+seconds, in the order of the documents' numbers, and only as far as they are settled (`settling`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, insert, select, text, tuple_, update
 
-from edge_daemon.central import audit
+from edge_daemon.central import audit, settling
 from edge_daemon.central.fleet import comparing, drifting
 from edge_daemon.central.fleet.reading_documents import UnreadableError, read
 from edge_daemon.central.fleet.tables import in_use, indexed, result_flags, results, said
@@ -122,36 +121,22 @@ class Indexer:
             return bool(highest > db.execute(select(indexed.c.upto)).scalar_one())
 
     def _settled(self) -> int | None:
-        """Find a number below which nothing can still appear; None while there is none that is new.
-
-        In PostgreSQL what is being received now has a transaction number below the one that is
-        given out next when the highest document has been read. Once no older transaction runs,
-        every number up to that document is committed or will never be. Nothing is locked, and
-        nobody waits.
-        """
-        with self._engine.begin() as db:
-            highest = int(db.execute(select(func.max(documents.c.id))).scalar() or 0)
-            if highest <= db.execute(select(indexed.c.upto)).scalar_one():
-                self._hope = None
-                return None
-            if db.dialect.name != "postgresql":
+        """Find a number below which nothing can still appear; None while there is none new."""
+        if self._hope is None:
+            with self._engine.begin() as db:
+                highest = int(db.execute(select(func.max(documents.c.id))).scalar() or 0)
+                if highest <= db.execute(select(indexed.c.upto)).scalar_one():
+                    return None
+                fence = settling.fence(db)
+            if fence is None:
                 return highest
-            oldest, following = db.execute(text(_RUNNING)).one()
-        if self._hope is not None and oldest >= self._hope[1]:
-            settled, self._hope = self._hope[0], None
-            return settled
-        if oldest >= following:
-            return highest
-        self._hope = self._hope or (highest, following)
-        return None
-
-
-_RUNNING: Final = """
-SELECT CAST(CAST(pg_snapshot_xmin(now) AS text) AS bigint),
-    CAST(CAST(pg_snapshot_xmax(now) AS text) AS bigint)
-FROM pg_current_snapshot() AS now
-"""
-"""The oldest transaction that still runs, and the number of the next."""
+            self._hope = highest, fence
+        highest, fence = self._hope
+        with self._engine.begin() as db:
+            if not settling.is_passed(db, fence):
+                return None
+        self._hope = None
+        return highest
 
 
 class IndexingThread:
