@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_daemon import errors
+from edge_daemon.central.rollout import HOURS, MAX_FAILED_PERCENT
 from edge_daemon.cli import output
 from edge_daemon.cli.central_places import open_store, places
 from edge_daemon.cli.options import json_option
@@ -29,7 +30,7 @@ def rollout() -> None:
 @click.option(
     "--hours",
     type=click.FloatRange(min=0),
-    default=48.0,
+    default=HOURS,
     show_default=True,
     metavar="N",
     help="How long a ring must have been well before the next one opens.",
@@ -38,7 +39,7 @@ def rollout() -> None:
     "--max-failed",
     "max_failed",
     type=click.FloatRange(0, 100),
-    default=2.0,
+    default=MAX_FAILED_PERCENT,
     show_default=True,
     metavar="PERCENT",
     help="Of the boxes that have it; more failures take it back everywhere.",

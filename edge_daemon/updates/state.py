@@ -198,10 +198,6 @@ class Slot:
             return self
         return replace(self, watch=replace(self.watch, starts=0))
 
-    def unblocked(self, sha256: str) -> Slot:
-        """Let a person try a blocked version again."""
-        return replace(self, blocked={k: v for k, v in self.blocked.items() if k != sha256})
-
     @property
     def held(self) -> tuple[Held, ...]:
         """Every version whose files are needed."""

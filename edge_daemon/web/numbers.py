@@ -9,30 +9,18 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from edge_daemon import units
+from edge_daemon.units import SI_UNITS, to_si
 from edge_daemon.wording import DECIMALS, UNITS
 
 _MINUS: Final = "−"
 
 
-@dataclass(frozen=True, slots=True)
-class _Conversion:
-    """From the conventional unit of a measurand to its SI unit."""
-
-    unit: str
-    factor: float
-    si_unit: str
-    decimals: int
-
-
-_SI: Final = {
-    "RBC": _Conversion("10*6/uL", 1.0, "10¹²/L", 2),
-    "HCT": _Conversion("%", 0.01, "L/L", 3),
-    "HGB": _Conversion("g/dL", 10.0, "g/L", 0),
-    "MCHC": _Conversion("g/dL", 10.0, "g/L", 0),
-    "RETIC": _Conversion("10*3/uL", 1.0, "10⁹/L", 1),
-    "PLT": _Conversion("10*3/uL", 1.0, "10⁹/L", 0),
-    "PCT": _Conversion("%", 10.0, "mL/L", 1),
-}
+_SI_DECIMALS: Final = {
+    "RBC": 2, "HCT": 3, "HGB": 0, "MCHC": 0, "RETIC": 1, "PLT": 0, "PCT": 1,
+}  # fmt: skip
+"""Measurands whose SI unit is another one (`units.SI_UNITS`), and how it is rounded."""
+_SI_WORDS: Final = {"10*12/L": "10¹²/L", "10*9/L": "10⁹/L"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +52,25 @@ class Numbers:
         """
         if value is None or not math.isfinite(value):
             return ""
-        conversion = self._conversion(code, unit)
-        if conversion is None:
-            return self.plain(value, DECIMALS.get(code, 2))
-        return self.plain(value * conversion.factor, conversion.decimals)
+        shown = self.converted(code, value, unit)
+        assert shown is not None
+        return self.plain(shown, self.decimals(code, unit))
 
     def unit(self, code: str, unit: str) -> str:
         """Return the unit that `value` writes in."""
-        conversion = self._conversion(code, unit)
-        return UNITS.get(unit, unit) if conversion is None else conversion.si_unit
+        if not self._in_si(code, unit):
+            return UNITS.get(unit, unit)
+        return _SI_WORDS.get(SI_UNITS[code], SI_UNITS[code])
 
     def converted(self, code: str, value: float | None, unit: str | None = None) -> float | None:
         """Convert a value and leave it unrounded, for plots."""
-        conversion = self._conversion(code, unit)
-        return value if value is None or conversion is None else value * conversion.factor
+        return (
+            value if value is None or not self._in_si(code, unit) else to_si(code, float(value))[0]
+        )
 
     def decimals(self, code: str, unit: str | None = None) -> int:
         """Return how many decimals `value` writes."""
-        conversion = self._conversion(code, unit)
-        return DECIMALS.get(code, 2) if conversion is None else conversion.decimals
+        return _SI_DECIMALS[code] if self._in_si(code, unit) else DECIMALS.get(code, 2)
 
     def signed(self, code: str, value: float | None, unit: str | None = None) -> str:
         """Write a difference with its sign; empty where there is none."""
@@ -120,9 +108,8 @@ class Numbers:
         """Write a count with thin spaces between thousands."""
         return f"{value:,}".replace(",", "\u202f")
 
-    def _conversion(self, code: str, unit: str | None) -> _Conversion | None:
-        conversion = _SI.get(code) if self.si else None
-        return None if conversion is None or unit not in (None, conversion.unit) else conversion
+    def _in_si(self, code: str, unit: str | None) -> bool:
+        return self.si and code in _SI_DECIMALS and unit in (None, units.UNITS[code])
 
 
 def _is_zero(text: str) -> bool:

@@ -101,12 +101,6 @@ def version_after(told: Told, of_result: Sequence[Told]) -> Version | None:
     return Version(told, run, _standing(told, runs if before else [run], before), said)
 
 
-def standing_of(run: Told, runs: Sequence[Told]) -> str:
-    """Say where one version of a result stands among its versions."""
-    earlier = sorted((r for r in runs if r.order < run.order), key=_order)
-    return _standing(run, [*earlier, run], None)
-
-
 def _order(run: Told) -> tuple[int, int]:
     return run.order
 
