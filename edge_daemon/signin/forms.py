@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import secrets
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -81,3 +82,11 @@ def from_here(request: Request) -> bool:
         return False
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def to_sign_in(request: Request) -> RedirectResponse | None:
+    """Lead a browser that wants a page to the sign-in and back here; None for anything else."""
+    if request.method not in SAFE or "text/html" not in request.headers.get("accept", ""):
+        return None
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/sign-in?next={quote(target, safe='')}", status_code=303)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from starlette.datastructures import MutableHeaders
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -18,3 +21,25 @@ HEADERS: Final = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
 """What the browser may do with a page: run nothing but our own files, and ask nobody else."""
+
+
+def mark(headers: MutableHeaders, path: str, cookie: str) -> None:
+    """Give an answer what every one of a site has.
+
+    Parameters
+    ----------
+    headers
+        Of the answer, changed in place.
+    path
+        That was asked for.
+    cookie
+        For a browser that has none yet; empty: it has one. It comes with a page only.
+    """
+    for name, value in HEADERS.items():
+        headers[name] = value
+    if not path.startswith("/static/"):
+        # Patients' results stay in no cache, neither of a browser nor of a proxy.
+        headers["Cache-Control"] = "no-store"
+    page = headers.get("content-type", "").startswith("text/html")
+    if page and cookie and "set-cookie" not in headers:
+        headers.append("Set-Cookie", cookie)

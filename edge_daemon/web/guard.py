@@ -10,16 +10,16 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from edge_daemon.errors import EdgeError
 from edge_daemon.signin import forms
 from edge_daemon.signin.forms import SAFE, from_here
-from edge_daemon.signin.headers import HEADERS
+from edge_daemon.signin.headers import mark
 from edge_daemon.signin.tokens import new_token
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ class Guard:
         if request.method not in SAFE and not from_here(request):
             return PlainTextResponse("This form came from another site.\n", status_code=403)
         if visitor.role is None and not path.startswith(_WITHOUT_SIGN_IN):
-            return _sign_in_first(request)
+            return forms.to_sign_in(request) or PlainTextResponse(
+                "Sign in first.\n", status_code=401
+            )
         if request.method not in SAFE and path not in _FOR_READERS and visitor.role != "technician":
             return PlainTextResponse(
                 "You may look at results but not change them; sign in as a technician.\n",
@@ -128,14 +130,8 @@ class Guard:
         return None
 
     def _mark(self, headers: MutableHeaders, visitor: Visitor, path: str) -> None:
-        for name, value in HEADERS.items():
-            headers[name] = value
-        if not path.startswith("/static/"):
-            # Patients' results stay in no cache, neither of a browser nor of a proxy.
-            headers["Cache-Control"] = "no-store"
-        page = headers.get("content-type", "").startswith("text/html")
-        if page and not visitor.known and "set-cookie" not in headers:
-            headers.append("Set-Cookie", cookie(visitor.token, secure=self._site.secure))
+        fresh = cookie(visitor.token, secure=self._site.secure)
+        mark(headers, path, "" if visitor.known else fresh)
 
 
 def cookie(token: str, *, secure: bool) -> str:
@@ -157,14 +153,6 @@ async def posted(request: Request) -> dict[str, str]:
         413: too large; 400: not a form; 403: its token is missing, old or of another browser.
     """
     return await forms.posted(request, request.state.site.secret, request.state.visitor.token)
-
-
-def _sign_in_first(request: Request) -> Response:
-    wants_page = request.method in SAFE and "text/html" in request.headers.get("accept", "")
-    if not wants_page:
-        return PlainTextResponse("Sign in first.\n", status_code=401)
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"/sign-in?next={quote(target, safe='')}", status_code=303)
 
 
 def _is_ours(host: str, names: frozenset[str]) -> bool:

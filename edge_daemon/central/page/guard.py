@@ -9,16 +9,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from edge_daemon.signin import forms
 from edge_daemon.signin.forms import SAFE, from_here
-from edge_daemon.signin.headers import HEADERS
+from edge_daemon.signin.headers import mark
 from edge_daemon.signin.tokens import new_token
 
 if TYPE_CHECKING:
@@ -111,16 +110,9 @@ class Guard:
         return None
 
     def _mark(self, headers: MutableHeaders, visitor: Visitor, path: str) -> None:
-        for name, value in HEADERS.items():
-            headers[name] = value
+        fresh = forms.cookie(COOKIE, visitor.token, secure=self._site.secure)
+        mark(headers, path, "" if visitor.known else fresh)
         headers["Strict-Transport-Security"] = "max-age=31536000"
-        if not path.startswith("/static/"):
-            # Patients' results stay in no cache, neither of a browser nor of a proxy.
-            headers["Cache-Control"] = "no-store"
-        page = headers.get("content-type", "").startswith("text/html")
-        if page and not visitor.known and "set-cookie" not in headers:
-            fresh = forms.cookie(COOKIE, visitor.token, secure=self._site.secure)
-            headers.append("Set-Cookie", fresh)
 
 
 def _is_api(request: Request) -> bool:
@@ -143,7 +135,4 @@ def _sign_in_first(request: Request) -> Response:
             request, 401, "token", "a token, or a page that is signed in, is needed",
             {"WWW-Authenticate": "Bearer"},
         )  # fmt: skip
-    if request.method not in SAFE or "text/html" not in request.headers.get("accept", ""):
-        return _plain(request, 401, "sign_in", "sign in first")
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"/sign-in?next={quote(target, safe='')}", status_code=303)
+    return forms.to_sign_in(request) or _plain(request, 401, "sign_in", "sign in first")
