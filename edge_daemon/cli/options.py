@@ -81,6 +81,17 @@ def reference_places() -> tuple[Path, ...]:
     return places(present_data_dir(), beside)
 
 
+def sends_simulated() -> bool:
+    """Return whether this box sends simulated results too.
+
+    Raises
+    ------
+    Fatal
+        The configuration file exists but is not readable TOML (exit code 78).
+    """
+    return _setting("sync", "simulated") is True
+
+
 def present_data_dir() -> Path:
     """Return the data folder of the command that runs now, whether or not it has the option."""
     context = click.get_current_context(silent=True)

@@ -164,7 +164,7 @@ def _state(data_dir: Path, who: Identity) -> dict[str, Any]:
 
     with contextlib.closing(queries.connect(data_dir)) as db:
         patience = Patience.load(outbox.remembered(db, PATIENCE))
-        counts = outbox.summary(db, simulated=False)
+        counts = outbox.summary(db, simulated=options.sends_simulated())
     return {
         "server": who.server,
         "device": who.device,

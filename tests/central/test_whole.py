@@ -158,8 +158,9 @@ def test_a_box_is_enrolled_sends_and_goes_on_after_kills_of_both_ends(fleet):
     fleet.run("central", "revoke", box["id"])
     fleet.export(4)
     wait(lambda: len(fleet.outbox()) == 5)
-    held = fleet.run("sync", "now", code=EXIT_WARNINGS)
-    assert "status_403" in held.stdout
+    held = fleet.run("sync", "now", "--json", code=EXIT_WARNINGS)
+    told = json.loads(held.stdout)
+    assert (told["code"], told["waiting"]) == ("status_403", 1)
     assert fleet.arrived() == 4
     assert fleet.run("sync", "dead-letters").stdout == ""
 
