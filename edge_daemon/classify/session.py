@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
+from edge_daemon.classify.model_runtime import onnxruntime as ort
 from edge_daemon.errors import EdgeError
 
 if TYPE_CHECKING:

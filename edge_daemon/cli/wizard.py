@@ -19,8 +19,6 @@ from edge_daemon import errors
 from edge_daemon.cli import options, output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from edge_daemon.decode.registry import Registry
     from edge_daemon.sources.ports import LineSettings
     from edge_daemon.wizard.trial import Trial
@@ -177,8 +175,7 @@ def _folder(folder: Path, source: dict[str, Any], answers: Answers, registry: Re
 
     source["path"] = str(folder)
     try:
-        with _quiet():
-            tried = try_folder(folder, registry)
+        tried = try_folder(folder, registry)
         _say_trial(folder, tried)
         if not tried.seen and (wait_s := answers.wait_s or (0 if answers.yes else 3600)):
             tried = _await_file(folder, registry, tried, wait_s, interactive=not answers.yes)
@@ -210,27 +207,12 @@ def _await_file(
     while time.monotonic() < until and not (interactive and _pressed(1.0)):
         if not interactive:
             time.sleep(0.2)
-        with _quiet():
-            tried = try_folder(folder, registry)
+        tried = try_folder(folder, registry)
         if tried.light == "green":
             break
     if tried.seen:
         _say_trial(folder, tried)
     return tried
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep off the screen what the model runtime says of hardware that workers may not see."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _pressed(seconds: float) -> bool:
