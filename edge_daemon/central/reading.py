@@ -80,7 +80,13 @@ class Reader:
             event.listen(self._engine, "begin", _begin)
         else:
             self._engine = create_engine(
-                url, pool_size=pool, max_overflow=0, pool_timeout=20, pool_pre_ping=True
+                url,
+                pool_size=pool,
+                max_overflow=0,
+                pool_timeout=20,
+                pool_pre_ping=True,
+                # A plan that is kept for any words would serve the rare ones badly.
+                connect_args={"prepare_threshold": None},
             )
 
     def close(self) -> None:

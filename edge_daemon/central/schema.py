@@ -220,6 +220,9 @@ audit = Table(
     Column("subject", Text, nullable=False),
     Column("details", Text, nullable=False),
     Index("audit_of_a_clinic", "clinic_id", "id"),
+    Index("audit_of_a_clinics_action", "clinic_id", "action", "id"),
+    Index("audit_of_a_chain", "chain_id", "action", "id"),
+    Index("audit_of_an_action", "action", "id"),
 )
 """Who did what; a row without clinic and chain is the operator's alone."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
     from edge_daemon.central.reading import Scope
     from edge_daemon.quality.robust import Median
@@ -142,21 +142,25 @@ def agreement(
     if species is not None:
         query = query.where(pairs.c.species == species)
     found = db.execute(query).mappings().all()
-    return Agreement(_groups([dict(row) for row in found[:MOST]]), min(len(found), MOST),
-                     len(found) > MOST, since)  # fmt: skip
+    groups = _groups(found[:MOST])
+    return Agreement(groups, min(len(found), MOST), len(found) > MOST, since)
 
 
-def _groups(found: Iterable[Mapping[str, Any]]) -> list[tuple[Group, list[Line]]]:
+def _groups(found: Iterable[RowMapping]) -> list[tuple[Group, list[Line]]]:
     columns: dict[Group, dict[str, dict[str, list[float]]]] = {}
+    known: dict[tuple[Any, ...], dict[str, dict[str, list[float]]]] = {}
     named: dict[str, tuple[str, str]] = {}
     for row in found:
-        group = Group(row["instrument"], row["analyzer"], row["species"], bool(row["simulated"]))
-        named[row["device_id"]] = row["box"], row["clinic"]
+        key = row["instrument"], row["analyzer"], row["species"], row["simulated"]
+        of_group = known.get(key)
+        if of_group is None:  # a group is made once, not for each of its pairs
+            of_group = known[key] = columns[Group(*key[:3], bool(key[3]))] = {}
+        device = row["device_id"]
+        named[device] = row["box"], row["clinic"]
         for code, (ours, theirs) in json.loads(row["facts"])["values"].items():
             if ours + theirs > 0.0:  # a percentage of nothing is none
-                percent = 200.0 * (ours - theirs) / (ours + theirs)
-                by_box = columns.setdefault(group, {}).setdefault(code, {})
-                by_box.setdefault(row["device_id"], []).append(percent)
+                by_box = of_group.setdefault(code, {})
+                by_box.setdefault(device, []).append(200.0 * (ours - theirs) / (ours + theirs))
     order = sorted(columns, key=lambda g: (g.simulated, g.instrument, g.species, g.analyzer))
     return [
         (group, [_line(code, columns[group][code], named) for code in UNITS

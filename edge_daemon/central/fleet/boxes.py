@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 
 from edge_daemon.central.fleet.drifting import utc
 from edge_daemon.central.fleet.tables import drifts, in_use, results
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import ColumnElement, Connection, Select
 
     from edge_daemon.central.reading import Scope
+
+    _Editions = Mapping[tuple[str, str], Mapping[str, dt.datetime]]
 
 MOST: Final = 20_000
 """Boxes that one question looks at; a fleet with more is asked clinic by clinic."""
@@ -70,29 +72,32 @@ def boxes(db: Connection, scope: Scope, now: dt.datetime) -> list[Box]:
         Silence is judged by it.
     """
     rows = db.execute(_boxes(scope).limit(MOST)).mappings().all()
-    used = [dict(row) for row in db.execute(select(in_use).where(scope.of(in_use))).mappings()]
+    used = _used(db, scope)
     drifting = _drifting(db, scope)
-    old = _outdated(used, {row["id"] for row in rows if row["revoked_at"] is None})
+    alive = {row["id"] for row in rows if row["revoked_at"] is None}
+    editions = _editions(one for one in used if one["device_id"] in alive)
     by_box: dict[str, list[dict[str, Any]]] = {}
     for one in used:
         by_box.setdefault(one["device_id"], []).append(one)
     found = [
         _box(
-            dict(row),
-            by_box.get(row["id"], ()),
-            drifting.get(row["id"], ()),
-            old.get(row["id"], ()),
-            now,
+            dict(row), by_box.get(row["id"], ()), drifting.get(row["id"], ()), editions, now
         )
         for row in rows
-    ]
+    ]  # fmt: skip
     order = list(KINDS)
     return sorted(found, key=lambda box: (order.index(box.kind), box.clinic, box.name, box.id))
 
 
 def box(db: Connection, scope: Scope, device_id: str, now: dt.datetime) -> Box | None:
     """Find one box; None where there is none that the scope sees."""
-    return next((one for one in boxes(db, scope, now) if one.id == device_id), None)
+    this = devices.c.id == device_id
+    row = db.execute(_boxes(scope).where(this)).mappings().first()
+    if row is None:
+        return None
+    used = _used(db, scope, in_use.c.device_id == device_id)
+    drifting = _drifting(db, scope, drifts.c.device_id == device_id).get(device_id, ())
+    return _box(dict(row), used, drifting, _editions_beside(db, scope, used), now)
 
 
 def history(db: Connection, scope: Scope, device_id: str) -> list[dict[str, Any]]:
@@ -158,9 +163,16 @@ def _boxes(scope: Scope) -> Select[Any]:
     )  # fmt: skip
 
 
-def _drifting(db: Connection, scope: Scope) -> dict[str, list[dict[str, Any]]]:
+def _used(db: Connection, scope: Scope, *narrowed: ColumnElement[bool]) -> list[dict[str, Any]]:
+    query = select(in_use).where(scope.of(in_use), *narrowed)
+    return [dict(row) for row in db.execute(query).mappings()]
+
+
+def _drifting(
+    db: Connection, scope: Scope, *narrowed: ColumnElement[bool]
+) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
-    query = select(drifts).where(scope.of(drifts), drifts.c.state == "drift")
+    query = select(drifts).where(scope.of(drifts), drifts.c.state == "drift", *narrowed)
     for row in db.execute(query).mappings():
         found.setdefault(row["device_id"], []).append(_average(dict(row)))
     return found
@@ -176,31 +188,47 @@ def _average(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _outdated(
-    used: Sequence[Mapping[str, Any]], alive: Iterable[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Find the versions that are older than another box's.
+def _editions(used: Iterable[Mapping[str, Any]]) -> _Editions:
+    """Say of each model and profile which versions are in use, and each since when."""
+    editions: dict[tuple[str, str], dict[str, dt.datetime]] = {}
+    for one in used:
+        found = editions.setdefault((one["what"], one["name"]), {})
+        first = utc(one["first_at"])
+        found[one["version"]] = min(found.get(one["version"], first), first)
+    return editions
+
+
+def _editions_beside(db: Connection, scope: Scope, used: Sequence[Mapping[str, Any]]) -> _Editions:
+    """Ask which versions other boxes use of what one box uses."""
+    key = in_use.c.what, in_use.c.name, in_use.c.version
+    query = (
+        select(*key, func.min(in_use.c.first_at).label("first_at"))
+        .join(devices, devices.c.id == in_use.c.device_id)
+        .where(
+            scope.of(in_use),
+            devices.c.revoked_at.is_(None),
+            tuple_(in_use.c.what, in_use.c.name).in_([(u["what"], u["name"]) for u in used]),
+        )
+        .group_by(*key)
+    )
+    return _editions(map(dict, db.execute(query).mappings()))
+
+
+def _old(used: Sequence[Mapping[str, Any]], editions: _Editions) -> list[dict[str, Any]]:
+    """Find what a box uses that is older than another box's.
 
     A model has a version number. A profile keeps its name, so that of two editions the one that
     somebody used first later is the newer.
     """
-    alive = set(alive)
-    editions: dict[tuple[str, str], dict[str, dt.datetime]] = {}
-    for one in used:
-        if one["device_id"] in alive:
-            found = editions.setdefault((one["what"], one["name"]), {})
-            first = utc(one["first_at"])
-            found[one["version"]] = min(found.get(one["version"], first), first)
-    old: dict[str, list[dict[str, Any]]] = {}
+    old = []
     for one in used:
         found = editions.get((one["what"], one["name"]), {})
-        if one["device_id"] not in alive or len(found) < 2:
+        if len(found) < 2:
             continue
         newest = max(found, key=_number if one["what"] == "model" else found.__getitem__)
         if one["version"] != newest:
             about = {name: one[name] for name in ("what", "name", "version")}
-            told = {**about, "newest": newest, "since": found[newest]}
-            old.setdefault(one["device_id"], []).append(told)
+            old.append({**about, "newest": newest, "since": found[newest]})
     return old
 
 
@@ -212,12 +240,13 @@ def _box(
     row: dict[str, Any],
     used: Sequence[Mapping[str, Any]],
     drifting: Sequence[Mapping[str, Any]],
-    old: Sequence[Mapping[str, Any]],
+    editions: _Editions,
     now: dt.datetime,
 ) -> Box:
     moments = ("enrolled_at", "not_after", "seen_at", "revoked_at", "told_at")
     row |= {name: None if row[name] is None else utc(row[name]) for name in moments}
     row["summary"] = None if row["summary"] is None else json.loads(row["summary"])
+    old = _old(used, editions) if row["revoked_at"] is None else ()
     seen = Seen(
         row["enrolled_at"], row["seen_at"], row["revoked_at"], row["summary"], drifting, old
     )

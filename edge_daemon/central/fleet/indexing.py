@@ -222,6 +222,7 @@ def _take_results(db: Connection, told: Sequence[Row]) -> None:
             "code": flag["code"],
             "document_id": one["document_id"],
             "clinic_id": one["clinic_id"],
+            "at": one["at"],
         }
         for one in told
         for flag in one["flags"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, or_, select, tuple_, union_all
+from sqlalchemy import and_, false, func, or_, select, tuple_, union_all
 
 from edge_daemon.central.fleet.drifting import utc
 from edge_daemon.central.fleet.reading_documents import SAID
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 LARGEST_PAGE: Final = 200
 _CHUNK: Final = 500
 _LAST: Final = chr(0x10FFFF)
-_APART: Final = 40
+PLACE: Final = r"^[0-9]{1,16}-[0-9]{1,18}$"
+"""How a place is written."""
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+_MOST_FLAGS: Final = 200
+APART: Final = 40
 """Up to so many clinics each gives its newest by its own index; for more, time is walked."""
 
 
@@ -69,8 +75,8 @@ class Place:
     id: int
 
     def __str__(self) -> str:
-        """Write it for an address."""
-        return f"{self.at.astimezone(dt.UTC).strftime('%Y%m%dT%H%M%S.%f')}-{self.id}"
+        """Write it for an address: microseconds since 1970, and the number."""
+        return f"{(self.at - _EPOCH) // _MICROSECOND}-{self.id}"
 
     @classmethod
     def read(cls, text: str) -> Place:
@@ -81,11 +87,10 @@ class Place:
         ValueError
             It is something else.
         """
-        moment, _, number = text.partition("-")
-        if not (number.isascii() and number.isdigit() and len(number) < 19):
+        if not re.fullmatch(PLACE, text):
             raise ValueError(text)
-        at = dt.datetime.strptime(moment, "%Y%m%dT%H%M%S.%f").replace(tzinfo=dt.UTC)
-        return cls(at, int(number))
+        since, _, number = text.partition("-")
+        return cls(_EPOCH + int(since) * _MICROSECOND, int(number))
 
 
 def find(
@@ -105,10 +110,7 @@ def find(
     tuple
         The results, newest first, and where the next page begins; None at the end.
     """
-    clauses = [results.c.kind == "run", results.c.newest, *_clauses(scope, wanted)]
-    if before is not None:
-        clauses.append(_after(before))
-    keys = _keys(scope, wanted, and_(*clauses), limit + 1)
+    keys = _keys(scope, wanted, before, limit + 1)
     found = [_listed(dict(row)) for row in db.execute(_rows(keys)).mappings()]
     more = len(found) > limit
     found = found[:limit]
@@ -166,19 +168,27 @@ def choices(db: Connection, scope: Scope) -> dict[str, list[Any]]:
     if scope.clinics is not None:
         known = known.where(clinics.c.id.in_(sorted(scope.clinics)))
     flags: list[str] = []
-    while True:
-        query = select(result_flags.c.code).where(scope.of(result_flags))
-        if flags:
-            query = query.where(result_flags.c.code > flags[-1])
-        step = db.execute(query.order_by(result_flags.c.code).limit(1)).scalar()
-        if step is None or len(flags) > 200:
+    while len(flags) <= _MOST_FLAGS:
+        step = db.execute(_next_flag(scope, flags[-1] if flags else "")).scalar()
+        if step is None:
             break
         flags.append(step)
     return {"clinics": [dict(row) for row in db.execute(known).mappings()], "flags": flags}
 
 
-def _clauses(scope: Scope, wanted: Wanted) -> list[ColumnElement[bool]]:
-    clauses = [scope.of(results)]
+def _next_flag(scope: Scope, after: str) -> Select[Any]:
+    """Ask for the first flag after another one, of each clinic by the index that begins with it."""
+    query = select(result_flags.c.code).where(result_flags.c.code > after)
+    first = query.order_by(result_flags.c.code).limit(1)
+    if scope.clinics is None:
+        return first
+    of_one = first.where(result_flags.c.clinic_id == clinics.c.id).correlate(clinics)
+    every = select(func.min(of_one.scalar_subquery()))
+    return every.select_from(clinics).where(clinics.c.id.in_(sorted(scope.clinics)))
+
+
+def _clauses(wanted: Wanted) -> list[ColumnElement[bool]]:
+    clauses = [results.c.kind == "run", results.c.newest]
     if wanted.text and (key := sample_key(wanted.text)):
         clauses.append(
             or_(*(
@@ -186,47 +196,52 @@ def _clauses(scope: Scope, wanted: Wanted) -> list[ColumnElement[bool]]:
                 for column in (results.c.sample_key, results.c.patient_key)
             ))
         )  # fmt: skip
-    if wanted.flag:
-        flagged = select(result_flags.c.document_id).where(result_flags.c.code == wanted.flag)
-        clauses.append(results.c.document_id.in_(flagged))
     given = {
         results.c.species: wanted.species,
         results.c.status: wanted.status,
         results.c.instrument: wanted.instrument,
-        results.c.clinic_id: wanted.clinic,
         results.c.device_id: wanted.device,
-        results.c.simulated: wanted.simulated,
     }
     clauses += [column == value for column, value in given.items() if value is not None]
-    if wanted.since is not None:
-        clauses.append(results.c.at >= wanted.since)
-    if wanted.until is not None:
-        clauses.append(results.c.at < wanted.until)
+    if wanted.simulated is not None:
+        clauses.append(results.c.simulated if wanted.simulated else ~results.c.simulated)
     return clauses
 
 
-def _after(place: Place) -> ColumnElement[bool]:
-    return tuple_(results.c.at, results.c.document_id) < tuple_(place.at, place.id)
+def _keys(scope: Scope, wanted: Wanted, before: Place | None, limit: int) -> Select[Any]:
+    """Ask for the numbers of one page, walking the index that lies in the order of the page.
 
-
-def _keys(scope: Scope, wanted: Wanted, clause: ColumnElement[bool], limit: int) -> Select[Any]:
-    """Ask for the numbers of one page.
-
-    A chain's clinics each give their newest by their own index; walking through the time of all
-    clinics would be long where the chain is a small part of the fleet.
+    A flag has an index of its own. A chain's clinics each give their newest by theirs; walking
+    through the time of all clinics would be long where the chain is a small part of the fleet.
     """
-    query = select(results.c.document_id, results.c.at).where(clause)
-    newest = (results.c.at.desc(), results.c.document_id.desc())
+    walked = results if wanted.flag is None else result_flags
+    query = select(walked.c.document_id, walked.c.at).where(*_clauses(wanted))
+    if wanted.flag is not None:
+        query = query.join(results, results.c.document_id == walked.c.document_id)
+        query = query.where(walked.c.code == wanted.flag)
+    if wanted.since is not None:
+        query = query.where(walked.c.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(walked.c.at < wanted.until)
+    if before is not None:
+        place = tuple_(walked.c.at, walked.c.document_id)
+        query = query.where(place < tuple_(before.at, before.id))
+    newest = (walked.c.at.desc(), walked.c.document_id.desc())
     own = scope.clinics
-    if own is not None and 1 < len(own) <= _APART and wanted.clinic is None:
-        parts = [
-            query.where(results.c.clinic_id == clinic).order_by(*newest).limit(limit).subquery()
-            for clinic in sorted(own)
-        ]
-        page = union_all(*(select(part) for part in parts)).subquery()
-        ordered = select(page.c.document_id).order_by(page.c.at.desc(), page.c.document_id.desc())
-        return ordered.limit(limit)
-    return select(query.order_by(*newest).limit(limit).subquery().c.document_id)
+    if wanted.clinic is not None:
+        own = frozenset({wanted.clinic}) if own is None else own & {wanted.clinic}
+    if own is None or len(own) > APART:
+        page = query.where(scope.of(walked)).order_by(*newest).limit(limit).subquery()
+        return select(page.c.document_id)
+    parts = [
+        query.where(walked.c.clinic_id == clinic).order_by(*newest).limit(limit).subquery()
+        for clinic in sorted(own)
+    ]
+    if not parts:
+        return select(results.c.document_id).where(false())
+    page = union_all(*(select(part) for part in parts)).subquery()
+    ordered = select(page.c.document_id).order_by(page.c.at.desc(), page.c.document_id.desc())
+    return ordered.limit(limit)
 
 
 def _rows(keys: Select[Any]) -> Select[Any]:

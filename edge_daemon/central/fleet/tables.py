@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    text,
 )
 
 from edge_daemon.central import schema
@@ -45,6 +46,13 @@ def _document(name: str = "document_id", *, key: bool = True) -> Column[Any]:
 
 def _clinic() -> Column[Any]:
     return Column("clinic_id", Integer, ForeignKey("clinics.id"), nullable=False)
+
+
+def _listed(name: str, *columns: str, only: str = "") -> Index:
+    """Order the results that lists show, newest first, by what a list is narrowed to."""
+    shown = text(f"{only}kind = 'run' AND newest")
+    words: dict[str, Any] = {"postgresql_where": shown, "sqlite_where": shown}
+    return Index(f"results_{name}", *columns, "at", "document_id", **words)
 
 
 indexed = Table(
@@ -84,8 +92,12 @@ results = Table(
     _text("profile_sha256"),
     _text("model", needed=False),
     _text("facts"),
-    Index("results_in_time", "at", "document_id"),
-    Index("results_of_a_clinic", "clinic_id", "at", "document_id"),
+    _listed("in_time"),
+    _listed("of_a_clinic", "clinic_id"),
+    _listed("of_a_species", "species"),
+    _listed("of_a_status", "status"),
+    _listed("of_an_instrument", "instrument"),
+    _listed("simulated", only="simulated AND "),
     Index("results_of_a_box", "device_id", "at", "document_id"),
     Index("results_of_a_capture", "device_id", "capture"),
     Index("results_by_sample", "sample_key"),
@@ -104,8 +116,12 @@ result_flags = Table(
     _text("code", key=True),
     _document(),
     _clinic(),
+    _moment("at"),
     Index("flags_of_a_result", "document_id"),
+    Index("flags_in_time", "code", "at", "document_id"),
+    Index("flags_of_a_clinic", "clinic_id", "code", "at", "document_id"),
 )
+"""What a result was flagged with; `at` is the result's, so that a flag's newest are found first."""
 
 said = Table(
     "said",
@@ -136,6 +152,7 @@ pairs = Table(
     _text("facts"),
     Index("pairs_in_time", "at", "run_id"),
     Index("pairs_of_a_clinic", "clinic_id", "at"),
+    Index("pairs_of_an_instrument", "instrument", "at", "run_id"),
 )
 """Our values and the analyzer's own of one sample."""
 
@@ -153,6 +170,7 @@ drifts = Table(
     _moment("checked_at"),
     _text("facts"),
     Index("drifts_of_a_clinic", "clinic_id", "state"),
+    Index("drifts_by_state", "state"),
 )
 """The moving averages of each box, as they stand."""
 

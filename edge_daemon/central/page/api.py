@@ -191,7 +191,11 @@ def list_deeds(request: Request) -> Response:
     limit = asked.get("limit", PAGE)
     with site.reader.reading(person.scope) as db:
         found, rest = deeds.deeds(
-            db, limit=limit, before=asked.get("before_id"), action=asked.get("action")
+            db,
+            person.scope,
+            limit=limit,
+            before=asked.get("before_id"),
+            action=asked.get("action"),
         )
     return JSONResponse({"deeds": writing.plain(found), "next": rest})
 

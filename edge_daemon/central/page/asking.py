@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.central.audit import ACTIONS
-from edge_daemon.central.fleet.results import LARGEST_PAGE, Place, Wanted
+from edge_daemon.central.fleet.results import LARGEST_PAGE, PLACE, Place, Wanted
 from edge_daemon.central.fleet.words import KINDS
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import SPECIES
@@ -127,7 +127,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "limit": _say(_whole(1, LARGEST_PAGE), "Most rows; 50 unless given."),
     "before": Parameter(
         Place.read,
-        {"type": "string", "pattern": r"^\d{8}T\d{6}\.\d{6}-\d{1,18}$"},
+        {"type": "string", "pattern": PLACE},
         "Where the page before ended: its `next`.",
     ),
     "after_id": _say(_whole(0, 2**62), "Where the page before ended: `next`; 0 for the first."),

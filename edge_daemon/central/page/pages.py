@@ -169,7 +169,9 @@ def list_deeds(request: Request) -> Response:
     asked = _asked(request, ("action", "before_id"))
     site, person = who(request)
     with site.reader.reading(person.scope) as db:
-        found, rest = deeds.deeds(db, limit=PAGE, before=asked["before_id"], action=asked["action"])
+        found, rest = deeds.deeds(
+            db, person.scope, limit=PAGE, before=asked["before_id"], action=asked["action"]
+        )
     said = {"deeds": found, "rest": rest, "asked": asked, "actions": ACTIONS}
     return render.page(request, "audit.html", said)
 
