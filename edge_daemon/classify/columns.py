@@ -47,28 +47,39 @@ def put_rows(values: Singles, rows: NDArray[np.intp], found: Singles) -> None:
 
 def called(posterior: Singles) -> NDArray[np.uint8]:
     """Most probable class of each event, uint8 ``(events,)``; the first of equals."""
+    columns = posterior.T
+    most = columns.max(axis=0, initial=0.0)
     codes = np.zeros(len(posterior), dtype=np.uint8)
-    if not posterior.shape[1]:
-        return codes
-    most = posterior[:, 0].copy()
-    for code in range(1, posterior.shape[1]):
-        column = posterior[:, code]
-        np.copyto(codes, np.uint8(code), where=column > most)
-        np.maximum(most, column, out=most)
+    # The class is the number of columns before the first that holds the maximum.
+    before = np.ones(len(posterior), dtype=np.bool_)
+    for column in columns[:-1]:
+        before &= column != most
+        codes += before
     return codes
 
 
 def quantiles(values: NDArray[Any], at: Sequence[float]) -> list[float]:
-    """Quantiles as `numpy.quantile` has them, from one sort: several times as fast."""
-    ordered = np.sort(values)
+    """Quantiles as `numpy.quantile` has them, from selections: many times as fast.
+
+    Parameters
+    ----------
+    values
+        One or more numbers.
+    at
+        Shares of them, from small to large.
+    """
+    last = len(values) - 1
+    above = 0.0
     found = []
-    for share in at:
-        place = share * (len(ordered) - 1)
+    for share in reversed(at):
+        place = share * last
         below = int(place)
-        low = float(ordered[below])
-        high = float(ordered[min(below + 1, len(ordered) - 1)])
-        found.append(low + (high - low) * (place - below))
-    return found
+        values = np.partition(values, below)
+        low, rest = float(values[below]), values[below + 1 :]
+        above = float(rest.min()) if len(rest) else above
+        found.append(low + (above - low) * (place - below))
+        values = values[: below + 1]  # what lies above it holds no smaller quantile
+    return found[::-1]
 
 
 def median(values: NDArray[Any]) -> float:

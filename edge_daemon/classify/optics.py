@@ -89,19 +89,27 @@ class Inverse:
         expected: Singles = np.exp(log_height)
         return expected
 
+    def all_of(self, low: Singles, mid: Singles) -> tuple[RedCells, Singles]:
+        """Return `red_cells` and `expected_extinction` of the same heights."""
+        log_fl, concentration, log_height = self._between(low, mid, self.nodes)
+        return RedCells(np.exp(log_fl), concentration), np.exp(log_height)
+
     def _between(self, low: Singles, mid: Singles, tables: Singles) -> list[Singles]:
         """Interpolate bilinearly; NaN at a corner makes NaN of what lies between."""
         row, down, in_rows = self._place(low, 0)
         column, across, in_columns = self._place(mid, 1)
-        corner = row * NODES + column
-        outside = ~(in_rows & in_columns)
+        row *= NODES
+        row += column
+        outside = np.flatnonzero(~(in_rows & in_columns))
         far = down * across
         weights = (1 - down - across + far, across - far, down - far, far)
         found = []
         for table in tables:
             value = np.zeros(len(low), dtype=np.float32)
             for offset, weight in zip((0, 1, NODES, NODES + 1), weights, strict=True):
-                value += table.take(corner + offset) * weight
+                corner = table[offset:].take(row)
+                corner *= weight
+                value += corner
             value[outside] = np.nan
             found.append(value)
         return found

@@ -84,8 +84,8 @@ def run_summary(
         every height but the dye's its spread among single red cells; how unsure the calls are.
         NaN where too few events say anything.
     """
-    rows = slice(None, None, -(-len(signals) // SUMMARY_EVENTS))
-    logs = np.log(np.maximum(signals[rows].T / peak[:, None], np.float32(_FLOOR)))
+    every = -(-len(signals) // SUMMARY_EVENTS)
+    logs = np.log(np.maximum(signals.T[:, ::every] / peak[:, None], np.float32(_FLOOR)))
     axis = logs[list(channels).index(anchor)]
     singles = np.flatnonzero(np.abs(axis) < _PEAK_HALF_WIDTH)
     low_end = np.float32(np.log(_FLOOR) + 1.0)
@@ -107,14 +107,14 @@ def run_summary(
             if len(small) >= _FEWEST_SMALL
             else np.nan
         )
-    return summary | _certainty(posterior[rows])
+    return summary | _certainty(posterior.T[:, ::every])
 
 
 def _certainty(p: Floats) -> dict[str, float]:
-    """How sure the calls are, and the share of red cells."""
-    unsure = float((p.max(axis=1) < _UNSURE).mean())
-    entropy = float(-(p * np.log(np.maximum(p, np.float32(_FLOOR)))).sum(axis=1).mean())
-    red = float(p[:, :3].sum(axis=1).mean())
+    """How sure the calls are, and the share of red cells, from posteriors ``(5, events)``."""
+    unsure = float((p.max(axis=0) < _UNSURE).mean())
+    entropy = float(-(p * np.log(np.maximum(p, np.float32(_FLOOR)))).sum(axis=0).mean())
+    red = float(p[:3].sum(axis=0).mean())
     return {
         "unsure": float(np.log(unsure + 1e-3)),
         "entropy": float(np.log(entropy + 1e-3)),
@@ -277,6 +277,8 @@ def _distance(z: Real, precision: Real) -> float:
 def _shares(z: Real, precision: Real) -> Real:
     """Share the squared distance out to the features; those not known are integrated out."""
     known = np.isfinite(z)
+    if known.all():
+        return z * (precision @ z)
     shares = np.zeros(len(z))
     across = precision[np.ix_(known, ~known)]
     marginal = precision[np.ix_(known, known)] - across @ np.linalg.solve(

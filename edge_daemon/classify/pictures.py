@@ -171,14 +171,16 @@ def draw(
     if size is None:
         return Pictures(batch.events, batch.sample.simulated, (), ())
     y = signal_axis(size, scales.get(size), signals[size], BINS)
-    rows = calls.codes * np.int32(BINS) + _squares(y, signals[size])
+    rows = calls.codes * np.intp(BINS)
+    rows += _squares(y, signals[size])
+    rows *= BINS
     scattergrams: list[Picture] = []
     for name, candidates in _PREFERRED:
         other = next((c for c in candidates if c in signals and c != size), None)
         if other is not None and len(scattergrams) < _SCATTERGRAMS:
             x = signal_axis(other, scales.get(other), signals[other], BINS)
             counts = np.bincount(
-                rows * np.int32(BINS) + _squares(x, signals[other]),
+                rows + _squares(x, signals[other]),
                 minlength=len(CELL_CLASSES) * BINS**2,
             ).reshape(len(CELL_CLASSES), BINS**2)
             about = {"name": name, "x": x, "y": y, "classes": list(CELL_CLASSES)}
@@ -239,9 +241,9 @@ def _places(axis: Mapping[str, Any], values: Reals) -> Reals:
     return placed
 
 
-def _squares(axis: Mapping[str, Any], values: Reals) -> NDArray[np.int32]:
+def _squares(axis: Mapping[str, Any], values: Reals) -> NDArray[np.intp]:
     """Bin of each value; those beyond the axis stand on its edge, as analyzers show them."""
-    return np.clip(_places(axis, values), 0, axis["bins"] - 1).astype(np.int32)
+    return np.clip(_places(axis, values), 0, axis["bins"] - 1).astype(np.intp)
 
 
 def _histograms(
@@ -261,9 +263,7 @@ def _histograms(
         ("RBC", _RED, red_cells, _volume_axis(*RED_VOLUMES, 50.0)),
         ("PLT", _PLATELETS, platelets, _volume_axis(*PLATELET_VOLUMES, 10.0)),
     ):
-        wanted = np.isin(np.arange(len(CELL_CLASSES)), [CELL_CLASSES.index(c) for c in classes])[
-            calls.codes
-        ]
+        wanted = np.isin(calls.codes, [CELL_CLASSES.index(c) for c in classes], kind="table")
         if known.refused is None:
             values, codes, used = known.fl, calls.codes[known.events], axis
             values = np.where(values > 1.001 * least, values, np.float32(-1.0))
@@ -287,14 +287,17 @@ def _histogram(
     values: Reals,
     codes: NDArray[np.uint8],
 ) -> Picture:
-    places, bins = np.floor(_places(axis, values)), axis["bins"]
-    inside = (places >= 0) & (places < bins)
+    bins = axis["bins"]
+    # One bin below the axis and one above it hold what lies beyond.
+    places = np.clip(np.floor(_places(axis, values)), -1, bins).astype(np.intp)
+    places += 1
     rows = np.zeros(len(CELL_CLASSES), dtype=np.intp)
     rows[[CELL_CLASSES.index(c) for c in classes]] = range(len(classes))
-    flat = rows[codes[inside]] * bins + places[inside].astype(np.intp)
-    counts = np.bincount(flat, minlength=len(classes) * bins).reshape(len(classes), bins)
-    beyond = {"below": int((places < 0).sum()), "above": int((places >= bins).sum())}
-    return Picture({"name": name, "x": axis, "classes": list(classes), **beyond}, counts)
+    places += (rows * (bins + 2)).take(codes)
+    counts = np.bincount(places, minlength=len(classes) * (bins + 2)).reshape(len(classes), -1)
+    beyond = {"below": int(counts[:, 0].sum()), "above": int(counts[:, -1].sum())}
+    about = {"name": name, "x": axis, "classes": list(classes), **beyond}
+    return Picture(about, counts[:, 1:-1])
 
 
 def _boundary(platelets: Volumes, red: Volumes) -> dict[str, Any] | None:
@@ -306,9 +309,9 @@ def _boundary(platelets: Volumes, red: Volumes) -> dict[str, Any] | None:
     if min(len(platelets.fl), len(red.fl)) < _FEWEST:
         return None
     edges = np.geomspace(1.0, 250.0, _BOUNDARY_BINS + 1)
-    small, large = (np.histogram(v.fl, edges)[0] for v in (platelets, red))
-    under = np.cumsum(large)[:-1] + int((red.fl < edges[0]).sum())
-    over = len(platelets.fl) - int((platelets.fl < edges[0]).sum()) - np.cumsum(small)[:-1]
+    # Below each inner edge; sorted, because edges so spaced are slow to count between.
+    under, small = (np.searchsorted(np.sort(v.fl), edges[1:-1]) for v in (red, platelets))
+    over = len(platelets.fl) - small
     wrong = under + over
     best = np.flatnonzero(wrong == wrong.min())
     middle = best[len(best) // 2]
@@ -329,10 +332,12 @@ def _sparse(counts: Counts) -> bytes:
 
 def _varints(values: Counts) -> bytes:
     """Write whole numbers with seven bits to a byte, the lowest first (LEB128)."""
-    shifts = np.arange(0, 35, 7)
+    # Nearly all are small: columns beyond the largest would all be left out again.
+    shifts = np.arange(0, max(int(values.max(initial=0)).bit_length(), 1), 7)
     parts = values[:, None] >> shifts
-    more = np.column_stack((parts[:, 1:] > 0, np.zeros(len(values), dtype=bool)))
-    kept = np.column_stack((np.ones(len(values), dtype=bool), more[:, :-1]))
-    written = ((parts & 0x7F) | (more << 7)).astype(np.uint8)
+    kept = parts > 0
+    kept[:, 0] = True
+    written = (parts & 0x7F).astype(np.uint8)
+    written[:, :-1] |= kept[:, 1:].astype(np.uint8) << 7
     packed: bytes = written[kept].tobytes()
     return packed

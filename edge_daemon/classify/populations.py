@@ -148,11 +148,10 @@ def red_population(
     """
     inverse = invert(calibration)
     values, variance = _red_statistics(cells.volume_fl, cells.hc_g_dl)
-    some = _some(heights)
-    some = some[:, _steady(inverse, some)]
+    some, seen = _probed(inverse, _some(heights))
     if some.shape[1] < 2:
         return None
-    base, low, mid = (_see_red(inverse, some, *factors) for factors in ((1.0, 1.0), *_PROBES))
+    base, low, mid = map(_see_red, seen)
     statistics = _slopes(base[0], low[0], mid[0])
     log_fl = _slopes(base[1], low[1], mid[1])
     extinction = _slopes(base[2], low[2], mid[2])
@@ -172,41 +171,49 @@ def red_population(
     )
 
 
-def _steady(inverse: Inverse, heights: Singles) -> NDArray[np.bool_]:
-    """Cells that stay on the grid when they are probed."""
-    low, mid = (
-        inverse.red_cells(heights[LA] * np.float32(low), heights[HA] * np.float32(mid)).volume_fl
-        for low, mid in _PROBES
-    )
-    return np.isfinite(low) & np.isfinite(mid)
+def _probed(inverse: Inverse, heights: Singles) -> tuple[Singles, list[Singles]]:
+    """Heights of cells that stay on the grid when they are probed, and what is seen of them.
+
+    The latter is float32 ``(3, cells)`` for no change, a change of LA and one of HA: volume,
+    concentration and log expected extinction.
+    """
+    seen = []
+    for low, mid in ((1.0, 1.0), *_PROBES):
+        la, ha = heights[LA] * np.float32(low), heights[HA] * np.float32(mid)
+        cells, extinction = inverse.all_of(la, ha)
+        seen.append(np.stack([cells.volume_fl, cells.hc_g_dl, np.log(extinction)]))
+    steady = np.isfinite(seen[1][0]) & np.isfinite(seen[2][0])
+    return heights[:, steady], [values[:, steady] for values in seen]
 
 
-def _see_red(
-    inverse: Inverse, heights: Singles, low: float, mid: float
-) -> tuple[Floats, Singles, Singles]:
-    """Log-statistics, log-volumes and log expected extinctions, with LA and HA multiplied."""
-    la, ha = heights[LA] * np.float32(low), heights[HA] * np.float32(mid)
-    cells = inverse.red_cells(la, ha)
-    values, _ = _red_statistics(cells.volume_fl, cells.hc_g_dl)
-    return np.log(values), np.log(cells.volume_fl), np.log(inverse.expected_extinction(la, ha))
+def _see_red(seen: Singles) -> tuple[Floats, Singles, Singles]:
+    """Log-statistics, log-volumes and log expected extinctions."""
+    volume, hc, log_extinction = seen
+    values, _ = _red_statistics(volume, hc)
+    return np.log(values), np.log(volume), log_extinction
 
 
 def _red_statistics(volume: Singles, hc: Singles) -> tuple[Floats, Floats]:
     """MCV, CV of volume, MCH and MCHC, and their relative variances for so many cells."""
     low, median, high = quantiles(volume, _SD_QUANTILES)
     reach = (high / low) ** (0.5 * MAIN_POPULATION)
-    main = (volume >= median / reach) & (volume <= median * reach)
-    v = volume[main].astype(np.float64)
-    hb = v * hc[main] * 0.01
+    main = np.flatnonzero((volume >= median / reach) & (volume <= median * reach))
+    v = volume.take(main).astype(np.float64)
+    hb = v * hc.take(main) * 0.01
     number = len(v)
     mcv, mch = v.mean(), hb.mean()
-    square = np.square(v / mcv - 1.0)
-    cv = max(math.sqrt(square.mean()), _NO_WIDTH)
-    kurtosis = max(1.0, float(np.square(square).mean()) / cv**4)
-    mchc = 100.0 * mch / mcv
+    v /= mcv
+    v -= 1.0
     hb /= mch
-    in_mchc = (hb - v / mcv).var()  # of a ratio of two means
-    variance = np.array([cv**2, (kurtosis - 1.0) / 4.0 + cv**2, hb.var(), in_mchc])
+    hb -= 1.0
+    square = np.square(v)
+    cv = max(math.sqrt(square.mean()), _NO_WIDTH)
+    kurtosis = max(1.0, float(square @ square) / number / cv**4)
+    mchc = 100.0 * mch / mcv
+    in_mch = float(hb @ hb) / number
+    hb -= v
+    in_mchc = float(hb @ hb) / number  # of a ratio of two means
+    variance = np.array([cv**2, (kurtosis - 1.0) / 4.0 + cv**2, in_mch, in_mchc])
     return np.array([mcv, cv, mch, mchc]), variance / number
 
 

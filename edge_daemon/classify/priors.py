@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge_daemon.classify.columns import put_rows, rows_of
+from edge_daemon.classify.columns import put_rows
 from edge_daemon.classify.strata import LARGE, Strata, expected_doublets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Singles = NDArray[np.float32]
+    Reals = NDArray[np.float64]
 
 OTHER: Final = 2
 """Column of stage 1 that chance doublets belong to."""
@@ -107,22 +110,44 @@ def reestimate_strata(
         The adapted posterior and, ``(strata, classes)``, how much commoner each class is than in
         training.
     """
-    posterior = rule_out(posterior, strata.possible(signals, peak))
+    columns = np.ascontiguousarray(rule_out(posterior, strata.possible(signals, peak)).T)
     stratum = strata.split(signals, peak)
     number = expected_doublets(strata.red_events(signals, peak), *coincidence)
-    result = np.empty(posterior.shape[::-1], dtype=np.float32).T
+    totals = _totals(columns, stratum, len(training_priors))
+    open_rows = _open_rows(columns)
+    uncertain, light = columns.take(open_rows, axis=1), stratum.take(open_rows)
     shift = np.ones(training_priors.shape)
     for index, priors in enumerate(training_priors):
-        rows = np.flatnonzero(stratum == index)
-        if not len(rows):
+        events = round(totals[index].sum())
+        if not events:
             continue
         known = None
         if index == LARGE and number is not None:
-            known = Expected.doublets(number, len(rows))
-        adapted, found = reestimate(rows_of(posterior, rows), priors, known)
-        put_rows(result, rows, adapted)
+            known = Expected.doublets(number, events)
+        here = np.flatnonzero(light == index)
+        own = uncertain.take(here, axis=1)
+        found = _frequencies(own, None, totals[index], priors, known)
         shift[index] = found / priors
-    return result, shift
+        put_rows(uncertain.T, here, _shifted(own, shift[index]).T)
+    put_rows(columns.T, open_rows, uncertain.T)
+    return columns.T, shift
+
+
+def _totals(columns: Singles, stratum: NDArray[np.uint8], strata: int) -> Reals:
+    """Sum the classes ``(strata, classes)``; only the rare strata are picked out."""
+    totals = np.zeros((strata, len(columns)))
+    totals[0] = columns.sum(axis=1, dtype=np.float64)
+    for index in range(1, strata):
+        totals[index] = columns.take(np.flatnonzero(stratum == index), axis=1).sum(
+            axis=1, dtype=np.float64
+        )
+        totals[0] -= totals[index]
+    return totals
+
+
+def _open_rows(columns: Singles) -> NDArray[np.intp]:
+    """Events that an admissible shift moves."""
+    return np.flatnonzero(columns.max(axis=0) < SETTLED)
 
 
 def rule_out(posterior: NDArray[np.float32], possible: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -172,42 +197,82 @@ def reestimate(
     tuple
         The adapted posterior (same shape, rows sum to 1) and the frequencies found.
     """
-    if weight is None:
-        weight = np.ones(len(posterior), dtype=np.float32)
-    heavy = weight.astype(np.float64)
-    events = float(heavy.sum())
-    if events <= 0:
+    columns = np.array(posterior.T, order="C")
+    weighted = columns if weight is None else columns * weight
+    total = weighted.sum(axis=1, dtype=np.float64)
+    if total.sum() <= 0:
         return posterior, training_priors
-    open_rows = np.flatnonzero(posterior.max(axis=1) < SETTLED)
-    uncertain = posterior.T.take(open_rows, axis=1)
-    total = posterior.T.astype(np.float64) @ heavy
-    settled = total - uncertain.astype(np.float64) @ heavy.take(open_rows)
-    light = weight.take(open_rows)
+    open_rows = _open_rows(columns)
+    uncertain = columns.take(open_rows, axis=1)
+    light = None if weight is None else weight.take(open_rows)
+    priors = _frequencies(uncertain, light, total, training_priors, known)
+    put_rows(columns.T, open_rows, _shifted(uncertain, priors / training_priors).T)
+    return columns.T, priors
+
+
+def _frequencies(
+    uncertain: Singles,
+    weight: Singles | None,
+    total: Reals,
+    training_priors: Reals,
+    known: Expected | None,
+) -> Reals:
+    """Find the frequencies that explain the events best.
+
+    Parameters
+    ----------
+    uncertain
+        float32 ``(classes, open events)``: posteriors that a shift moves.
+    weight
+        float32 ``(open events,)``, or None for 1 each.
+    total
+        float64 ``(classes,)``: weighted posteriors of all events, settled ones included.
+    training_priors, known
+        As in `reestimate`.
+    """
+    events = float(total.sum())
+    light = np.ones(uncertain.shape[1], dtype=np.float32) if weight is None else weight
+    settled = total - (uncertain * light).sum(axis=1, dtype=np.float64)
+    bounded = _Bounds.of(training_priors).apply
     counted = total / events
-    priors = _bounded(known.pull(counted, events) if known else counted, training_priors)
+    priors = bounded(known.pull(counted, events) if known else counted)
     for _ in range(_ITERATIONS):
         rise = (priors / training_priors).astype(np.float32)
         # What all classes of an event come to together; its share of each follows from it.
         counted = (settled + rise * (uncertain @ (light / (rise @ uncertain)))) / events
-        updated = _bounded(known.pull(counted, events) if known else counted, training_priors)
+        updated = bounded(known.pull(counted, events) if known else counted)
         change = float(np.abs(updated - priors).max())
         priors = updated
         if change < _TOLERANCE:
             break
-    uncertain *= (priors / training_priors).astype(np.float32)[:, None]
-    uncertain /= uncertain.sum(axis=0)
-    result = np.array(posterior.T, order="C").T
-    put_rows(result, open_rows, uncertain.T)
-    return result, priors
+    return priors
 
 
-def _bounded(
-    priors: NDArray[np.float64], training_priors: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    common = int(np.argmax(training_priors))
-    shift = priors / training_priors
-    rise = np.where(training_priors < NEVER, 1.0, MAX_RISE)
-    shift = np.clip(shift / max(shift[common], 1e-12), 1 / MAX_FALL, rise)
-    bounded = training_priors * shift
-    result: NDArray[np.float64] = bounded / bounded.sum()
-    return result
+def _shifted(uncertain: Singles, shift: Reals) -> Singles:
+    """Posteriors ``(classes, events)`` where each class is so many times as common."""
+    shifted: Singles = uncertain * shift.astype(np.float32)[:, None]
+    shifted /= shifted.sum(axis=0)
+    return shifted
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """How far frequencies may move from those of training."""
+
+    training: Reals
+    common: int
+    rise: Reals
+
+    @classmethod
+    def of(cls, training: Reals) -> _Bounds:
+        rise = np.where(training < NEVER, 1.0, MAX_RISE)
+        return cls(training, int(np.argmax(training)), rise)
+
+    def apply(self, priors: Reals) -> Reals:
+        shift = priors / self.training
+        shift = np.minimum(
+            np.maximum(shift / max(shift[self.common], 1e-12), 1 / MAX_FALL), self.rise
+        )
+        bounded: Reals = self.training * shift
+        bounded /= bounded.sum()
+        return bounded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -94,8 +95,9 @@ def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) ->
     p = calls.posterior
     gram, events = _gram(p)
     several = _cells_per_event(batch, calls)
-    red = p[:, : CLUMP + 1].sum(axis=1) + _holds_red_cells(batch, calls, several) * p[:, OTHER]
-    red = np.clip(red, 0.0, 1.0)
+    red = p.T[: CLUMP + 1].sum(axis=0)
+    red += _holds_red_cells(batch, calls, several) * p[:, OTHER]
+    np.minimum(red, np.float32(1.0), out=red)
     either, red_events = _gram(np.stack([red, 1.0 - red]).T)
     window = coincidence.window_ul
     clumps, beyond_one = p[:, CLUMP], np.maximum(several - 1.0, 0.0)
@@ -114,9 +116,18 @@ def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) ->
 
 
 def _gram(p: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Products of the columns with each other, and their sums."""
-    columns = p.T.astype(np.float64)
-    return columns @ columns.T, columns.sum(axis=1)
+    """Products of the columns with each other, and their sums.
+
+    A row sums to 1, so a column's product with itself is its sum less what it shares with the
+    others. That small part is summed by itself: it is what doubt rests on.
+    """
+    columns = p.T
+    events = columns.sum(axis=1, dtype=np.float64)
+    gram = np.zeros((len(columns), len(columns)))
+    for one, other in itertools.combinations(range(len(columns)), 2):
+        gram[one, other] = gram[other, one] = columns[one] @ columns[other]
+    np.fill_diagonal(gram, events - gram.sum(axis=1))
+    return gram, events
 
 
 def _leverage(gram: NDArray[np.float64], events: NDArray[np.float64]) -> tuple[float, ...]:
@@ -141,11 +152,11 @@ def _cells_per_event(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
     0 where nothing says what a single red cell is.
     """
     channel = "EXT.A" if "EXT.A" in batch.channels else "EXT.H"
-    singles = calls.codes == PURE
-    if channel not in batch.channels or not singles.any():
+    singles = np.flatnonzero(calls.codes == PURE)
+    if channel not in batch.channels or not len(singles):
         return np.zeros(batch.events, dtype=np.float32)
     area = batch.signals[:, batch.channels.index(channel)]
-    low, middle = quantiles(area[singles], (0.1587, 0.5))
+    low, middle = quantiles(area.take(singles), (0.1587, 0.5))
     if low <= 0:
         return np.zeros(batch.events, dtype=np.float32)
     # The lower half says how wide single cells are: doublets called single lie in the upper one.
@@ -158,8 +169,8 @@ def _holds_red_cells(
     batch: CellBatch, calls: CellCalls, several: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     holds: NDArray[np.bool_] = several >= HOLDS_RATIO
-    singles = calls.codes == PURE
-    if "FL.A" in batch.channels and singles.any():
+    singles = np.flatnonzero(calls.codes == PURE)
+    if "FL.A" in batch.channels and len(singles):
         dye = batch.signals[:, batch.channels.index("FL.A")]
-        holds &= dye < WHITE_CELL_DYE * median(dye[singles])
+        holds &= dye < WHITE_CELL_DYE * median(dye.take(singles))
     return holds

@@ -9,6 +9,8 @@ import numpy as np
 from edge_daemon.errors import Quarantine
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edge_daemon.decode.profile import Profile
     from edge_daemon.records import CellBatch
 
@@ -42,13 +44,22 @@ def check_plausible(batch: CellBatch, profile: Profile) -> None:
         )
     every = max(1, -(-batch.events // _MEDIAN_EVENTS))
     for name, allowed in limits.channels.items():
-        median = float(np.median(batch.signals[::every, batch.channels.index(name)]))
+        median = _median(batch.signals[::every, batch.channels.index(name)])
         if not allowed.median_min <= median <= allowed.median_max:
             raise _implausible(
                 f"channel {name}: median {median:.6g}, profile {profile.id} expects "
                 f"{allowed.median_min:g} to {allowed.median_max:g}",
                 "Check that the profile fits the analyzer's firmware, and its calibration.",
             )
+
+
+def _median(values: NDArray[np.float32]) -> float:
+    """Median of one or more values; one selection is many times as fast as `numpy.median`."""
+    half = len(values) // 2
+    parted = np.partition(values, half)
+    if len(values) % 2:
+        return float(parted[half])
+    return float((parted[:half].max() + parted[half]) / np.float32(2))
 
 
 def _implausible(message: str, action: str) -> Quarantine:

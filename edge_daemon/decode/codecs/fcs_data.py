@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edge_daemon.decode.codecs.fcs_text import FcsHeader, keyword_int, malformed, quoted
+from edge_daemon.decode.columns import by_column
 from edge_daemon.decode.numbers import parse_number
 from edge_daemon.decode.table import RawColumn
 from edge_daemon.errors import Quarantine
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _FLOAT_BITS = {"F": 32, "D": 64}
 _UNPACK_BYTES = 4 * 2**20
-_MASKED_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,8 @@ def unpack(payload: memoryview, layout: Layout, events: int, packing: Packing) -
     Returns
     -------
     NDArray
-        ``(events, columns)`` of `Layout.dtype`, native byte order, masked, read-only.
+        ``(events, columns)`` of `Layout.dtype`, native byte order, masked, read-only; where all
+        values are of one width it lies in memory column by column.
     """
     dtype = layout.dtype
     shape = (events, len(layout.columns))
@@ -218,7 +219,7 @@ def unpack(payload: memoryview, layout: Layout, events: int, packing: Packing) -
     values: NDArray[Any]
     if uniform:
         stored = dtype.newbyteorder(">" if layout.big_endian else "<")
-        values = _masked(np.frombuffer(payload, stored).reshape(shape), layout)
+        values = _columns(np.frombuffer(payload, stored).reshape(shape), layout)
     elif packing == "packed":
         values = _unpack_bits(payload, layout, shape)
     else:
@@ -228,20 +229,16 @@ def unpack(payload: memoryview, layout: Layout, events: int, packing: Packing) -
     return values
 
 
-def _masked(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    """Cut integers to the bits that carry them; costs nothing where all bits do."""
-    if set(layout.kinds) != {"I"}:
+def _columns(stored: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    """Turn rows into columns of native byte order, and cut integers to the bits that carry them."""
+    values = by_column(stored, layout.dtype)
+    if set(layout.kinds) != {"I"} or min(layout.masks) == np.iinfo(layout.dtype).max:
         return values
-    masks = np.array(layout.masks, dtype=layout.dtype)
-    if bool((masks == np.iinfo(layout.dtype).max).all()):
-        return values
-    masked = values.astype(layout.dtype)
-    # Many events to a row: over rows of a dozen values the loop would start anew for each event.
-    whole = len(values) // _MASKED_ROWS * _MASKED_ROWS
-    many = masked[:whole].reshape(-1, _MASKED_ROWS * values.shape[1])
-    many &= np.tile(masks, _MASKED_ROWS)
-    masked[whole:] &= masks
-    return masked
+    if not values.flags.writeable:  # a single column is no copy
+        values = values.copy(order="F")
+    for column, mask in zip(values.T, layout.masks, strict=True):
+        np.bitwise_and(column, layout.dtype.type(mask), out=column)
+    return values
 
 
 def _unpack_bytes(payload: memoryview, layout: Layout, shape: tuple[int, int]) -> NDArray[Any]:
