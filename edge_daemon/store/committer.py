@@ -12,20 +12,17 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-
-from sqlalchemy.exc import DBAPIError
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from edge_daemon.errors import EdgeError, Fatal, Retryable
-from edge_daemon.store.engine import BUSY_TIMEOUT_S, is_corrupt, is_damage, make_engine, wrap
+from edge_daemon.store.engine import BUSY_TIMEOUT_S, connect, is_corrupt, is_damage, wrap
 from edge_daemon.store.soundness import leave_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from sqlalchemy import Connection
 
 T = TypeVar("T")
 
@@ -38,7 +35,7 @@ _PATIENCE_MS: Final = 11_000  # twice what a reader may take: one that reads, on
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    work: Callable[[Connection], Any]
+    work: Callable[[sqlite3.Connection], Any]
     answer: Future[Any]
     settle: bool
 
@@ -79,7 +76,7 @@ class Committer:
         self._closed = False
         self._broken: Fatal | None = None
         self._strikes = 0
-        self._engine = make_engine(database)
+        self._db: sqlite3.Connection | None = None
         opened: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(opened,), name="store-writer", daemon=True
@@ -87,7 +84,7 @@ class Committer:
         self._thread.start()
         opened.result()
 
-    def submit(self, work: Callable[[Connection], T], *, settle: bool = False) -> Future[T]:
+    def submit(self, work: Callable[[sqlite3.Connection], T], *, settle: bool = False) -> Future[T]:
         """Queue an operation; its future resolves after the COMMIT that holds it.
 
         Parameters
@@ -122,12 +119,12 @@ class Committer:
 
     def _run(self, opened: Future[None]) -> None:
         try:
-            self._connection = self._connect()
+            self._open()
         except EdgeError as error:
             opened.set_exception(error)
             return
-        except (DBAPIError, sqlite3.Error) as error:
-            opened.set_exception(self._translate(error))
+        except sqlite3.Error as error:
+            opened.set_exception(wrap(error, self._database))
             return
         opened.set_result(None)
         more = True
@@ -136,28 +133,36 @@ class Committer:
             self._commit(group)
         self._shut()
 
-    def _connect(self) -> Connection:
-        """Open the database and put all that it holds on the disk.
+    def _open(self) -> sqlite3.Connection:
+        """Give the connection; after a loss open the database and put all it holds on the disk.
 
         After a kill or a failed fsync, rows read as committed that may only be in memory. An
         operation that finds such a row and has nothing to write would be answered without any
         fsync; so the log is moved into the database before the first answer.
         """
-        connection = self._engine.connect()
+        if self._db is not None:
+            return self._db
+        db = connect(self._database)
         try:
-            raw = raw_connection(connection)
-            busy, _, _ = raw.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            busy, _, _ = db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
         except sqlite3.Error:
-            connection.invalidate()
-            connection.close()
+            db.close()
             raise
         if busy:
-            connection.close()
+            db.close()
             raise Retryable(
                 f"{self._database}: the log cannot be moved into the database while it is read",
                 action="end long queries and exports; it is tried again",
             )
-        return connection
+        self._db = db
+        return db
+
+    def _drop(self) -> None:
+        """Close the connection, so that the next group opens another with nothing cached."""
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()
 
     def _next_group(self) -> tuple[list[_Operation], bool]:
         group: list[_Operation] = []
@@ -178,18 +183,17 @@ class Committer:
         try:
             if self._broken is not None:
                 raise self._broken  # noqa: TRY301 - answered like any failure of the group
-            if self._connection.closed:
-                self._connection = self._connect()
-            with self._connection.begin():
-                for operation in group:
-                    outcomes.append((operation, *self._attempt(operation.work)))
-                    self._require_transaction()
-        except (DBAPIError, sqlite3.Error) as error:
-            failure = self._recover(error)
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")
+            for operation in group:
+                outcomes.append((operation, *self._attempt(db, operation.work)))
+                self._require_transaction(db)
+            db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
-            failure = error
+            self._roll_back()
+            failure = self._recover(error) if isinstance(error, sqlite3.Error) else error
         else:
-            trouble = self._settled(group)
+            trouble = self._settled(db, group)
             for operation, result, refused in outcomes:
                 unsettled = trouble if operation.settle else None
                 _answer(operation.answer, result, refused or unsettled)
@@ -197,6 +201,14 @@ class Committer:
             return
         for operation in group:
             _answer(operation.answer, None, failure)
+
+    def _roll_back(self) -> None:
+        """End the transaction, if the database has not done so itself."""
+        try:
+            if self._db is not None and self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._drop()
 
     def _keep_log_small(self) -> None:
         """Begin the log anew once it has grown.
@@ -209,43 +221,45 @@ class Committer:
             size = self._log.stat().st_size
         except OSError:
             return
-        if size < self._log_limit:
+        db = self._db
+        if db is None or size < self._log_limit:
             return
-        raw = raw_connection(self._connection)
         try:
-            raw.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
-            busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            raw.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+            db.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+            busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            db.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
         except sqlite3.Error as error:
             self._recover(error)
             return
         # A reader that will not end is not waited for at every commit.
         self._log_limit = size + LOG_BYTES if busy else LOG_BYTES
 
-    def _attempt(self, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
+    def _attempt(
+        self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]
+    ) -> tuple[Any, Exception | None]:
         """Run one operation in its savepoint; a refusal undoes only that savepoint."""
-        savepoint = self._connection.begin_nested()
+        db.execute("SAVEPOINT one")
         try:
-            result = work(self._connection)
-            savepoint.commit()
-        except (DBAPIError, sqlite3.Error) as error:
-            translated = self._translate(error)
+            result = work(db)
+            db.execute("RELEASE one")
+        except sqlite3.Error as error:
+            translated = wrap(error, self._database)
             if isinstance(translated, Retryable):
                 raise  # the disk's or the file's condition: it concerns the whole group
-            savepoint.rollback()
+            _undo(db)
             return None, translated
         except Exception as error:  # noqa: BLE001 - handed to the caller whose operation it is
-            savepoint.rollback()
+            _undo(db)
             return None, error
         return result, None
 
-    def _settled(self, group: list[_Operation]) -> EdgeError | None:
+    def _settled(self, db: sqlite3.Connection, group: list[_Operation]) -> EdgeError | None:
         """Settle what the group asks for; the error of those operations if it fails."""
         if self._settle is None or not any(operation.settle for operation in group):
             self._strikes = 0
             return None
         try:
-            self._settle(raw_connection(self._connection))
+            self._settle(db)
         except OSError as error:
             failure = Retryable(
                 f"{error.filename or self._database.parent}: cannot be written: {error.strerror}",
@@ -257,34 +271,25 @@ class Committer:
         self._strikes = 0
         return None
 
-    def _require_transaction(self) -> None:
+    def _require_transaction(self, db: sqlite3.Connection) -> None:
         """SQLite ends the transaction by itself on some errors; COMMIT would then do nothing."""
-        if not raw_connection(self._connection).in_transaction:
+        if not db.in_transaction:
             raise Retryable(
                 f"{self._database}: the transaction was rolled back by the database",
                 action="the operation is tried again",
             )
 
-    def _translate(self, error: DBAPIError | sqlite3.Error) -> EdgeError:
-        cause = _cause(error)
-        if isinstance(cause, sqlite3.Error):
-            return wrap(cause, self._database)
-        return EdgeError(f"{self._database}: {error}", action="report this with a support bundle")
-
-    def _recover(self, error: DBAPIError | sqlite3.Error) -> EdgeError:
+    def _recover(self, error: sqlite3.Error) -> EdgeError:
         """Drop the connection after a sign of damage; give up after several in a row.
 
         The first sign is often the disk's, not the file's: a file system that died under an
         open connection reads as a damaged database, and as a sound one after it came back. A
         new connection, with nothing cached, finds out.
         """
-        failure = self._translate(error)
-        cause = _cause(error)
-        if not isinstance(cause, sqlite3.Error) or not is_damage(cause):
+        failure = wrap(error, self._database)
+        if not is_damage(error):
             return failure
-        if not self._connection.closed:
-            self._connection.invalidate()
-            self._connection.close()
+        self._drop()
         return self._strike(failure)
 
     def _strike(self, failure: EdgeError) -> EdgeError:
@@ -306,32 +311,27 @@ class Committer:
     def _quick_check(self) -> tuple[str, bool]:
         """Say what the check finds, and whether that is damage rather than a failing disk."""
         try:
-            with self._engine.connect() as connection:
-                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
-        except DBAPIError as error:
-            cause = _cause(error)
-            return str(cause), isinstance(cause, sqlite3.Error) and is_corrupt(cause)
+            with closing(connect(self._database)) as db:
+                found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.Error as error:
+            return str(error), is_corrupt(error)
         return found, found != "ok"
 
     def _shut(self) -> None:
-        try:
-            if not self._connection.closed:
-                # Closing would do it, but not while a reader is connected.
-                raw_connection(self._connection).execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error:
-            pass  # the log is complete by itself; the next start moves it over
-        finally:
-            self._connection.close()
-            self._engine.dispose()
+        if self._db is None:
+            return
+        # Closing would do it, but not while a reader is connected. If it fails, the log is
+        # complete by itself, and the next start moves it over.
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._drop()
 
 
-def raw_connection(connection: Connection) -> sqlite3.Connection:
-    """Give the driver's own connection under SQLAlchemy's, in the same transaction."""
-    return cast("sqlite3.Connection", connection.connection.dbapi_connection)
-
-
-def _cause(error: DBAPIError | sqlite3.Error) -> BaseException | None:
-    return error.orig if isinstance(error, DBAPIError) else error
+def _undo(db: sqlite3.Connection) -> None:
+    """Undo the savepoint; where SQLite has ended the transaction itself there is none."""
+    if db.in_transaction:
+        db.execute("ROLLBACK TO one")
+        db.execute("RELEASE one")
 
 
 def _answer(future: Future[Any], result: Any, error: Exception | None) -> None:

@@ -11,8 +11,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import insert, select
-
 from edge_daemon.canonical import canonical, digest
 from edge_daemon.errors import EdgeError
 from edge_daemon.joining import sample_key
@@ -21,25 +19,14 @@ from edge_daemon.store import said
 from edge_daemon.store.answers import PendingCapture
 from edge_daemon.store.documents import result_document
 from edge_daemon.store.first_kind import kind_of
-from edge_daemon.store.operations import begin_again, find_capture, send
-from edge_daemon.store.pictures import picture_digest
+from edge_daemon.store.operations import add_parts, begin_again, find_capture, send
 from edge_daemon.store.rows import clean, flag_rows, stamp_row
-from edge_daemon.store.schema import (
-    captures,
-    corrections,
-    decodings,
-    flags,
-    measurements,
-    pictures,
-    run_notes,
-    runs,
-)
+from edge_daemon.store.sql import insert, row, rows, value, values
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    from sqlalchemy import Connection
 
     from edge_daemon.clock import Stamp
 
@@ -75,46 +62,37 @@ class Corrected:
     analysed_again: bool
 
 
-def in_force(db: Connection, capture_id: int) -> dict[str, str | None]:
+def in_force(db: sqlite3.Connection, capture_id: int) -> dict[str, str | None]:
     """Fields that people have corrected, with what is in force."""
-    query = (
-        select(corrections.c.changes)
-        .where(corrections.c.capture_id == capture_id)
-        .order_by(corrections.c.id)
-    )
+    query = "SELECT changes FROM corrections WHERE capture_id = ? ORDER BY id"
     found: dict[str, str | None] = {}
-    for text in db.execute(query).scalars():
+    for text in values(db, query, (capture_id,)):
         found.update({field: after for field, (_, after) in json.loads(text).items()})
     return found
 
 
 def waiting(
-    db: Connection, after: int, limit: int | None, path: Callable[[str], Path]
+    db: sqlite3.Connection, after: int, limit: int | None, path: Callable[[str], Path]
 ) -> list[PendingCapture]:
     """List captures whose analysis has not ended, oldest first, with what is in force for each."""
-    query = (
-        select(captures)
-        .where(captures.c.finished == 0, captures.c.id > after)
-        .order_by(captures.c.id)
-        .limit(limit)
-    )
+    query = "SELECT * FROM captures WHERE finished = 0 AND id > ? ORDER BY id LIMIT ?"
     return [
         PendingCapture(
-            capture_id=row.id,
-            instrument=row.instrument,
-            source=row.source,
-            name=row.name,
-            sha256=row.sha256,
-            size=row.size,
-            state=row.state,
-            path=path(row.sha256),
-            **_called_before(db, row.id),
+            capture_id=found["id"],
+            instrument=found["instrument"],
+            source=found["source"],
+            name=found["name"],
+            sha256=found["sha256"],
+            size=found["size"],
+            state=found["state"],
+            path=path(found["sha256"]),
+            **_called_before(db, found["id"]),
         )
-        for row in db.execute(query).all()
+        for found in rows(db, query, (after, -1 if limit is None else limit))
     ]
 
 
-def _called_before(db: Connection, capture_id: int) -> dict[str, Any]:
+def _called_before(db: sqlite3.Connection, capture_id: int) -> dict[str, Any]:
     """Say what a capture with a corrected species is to be called for, and how it was decoded.
 
     The corrected sample must not get the cells of another data set, or by another profile.
@@ -122,30 +100,32 @@ def _called_before(db: Connection, capture_id: int) -> dict[str, Any]:
     species = in_force(db, capture_id).get("species")
     if species is None:
         return {}
-    query = (
-        select(decodings.c.profile, decodings.c.notes)
-        .where(decodings.c.capture_id == capture_id)
-        .order_by(decodings.c.id.desc())
-        .limit(1)
-    )
-    profile, notes = db.execute(query).one()
-    return {"species": species, "profile": profile, "notes": tuple(json.loads(notes))}
+    query = "SELECT profile, notes FROM decodings WHERE capture_id = ? ORDER BY id DESC LIMIT 1"
+    before = row(db, query, (capture_id,))
+    assert before is not None  # only a run is corrected, and it has a decoding
+    notes = tuple(json.loads(before["notes"]))
+    return {"species": species, "profile": before["profile"], "notes": notes}
 
 
-def put_in_force(row: dict[str, Any], corrected: Mapping[str, str | None]) -> None:
+def put_in_force(run: dict[str, Any], corrected: Mapping[str, str | None]) -> None:
     """Write corrections over the sample of a run's row.
 
     The key by which reports of the analyzer find the run stays that of the instrument's own
     sample id, which stands in those reports too.
     """
-    told = {field: row[field] for field in FIELDS}
-    row.update(corrected)
-    row["corrected"] = json.dumps([field for field in FIELDS if row[field] != told[field]])
-    row["sample_key"] = sample_key(told["sample_id"]) or sample_key(row["sample_id"])
+    told = {field: run[field] for field in FIELDS}
+    run.update(corrected)
+    run["corrected"] = json.dumps([field for field in FIELDS if run[field] != told[field]])
+    run["sample_key"] = sample_key(told["sample_id"]) or sample_key(run["sample_id"])
 
 
 def correct(
-    db: Connection, run_id: int, changes: Mapping[str, str | None], by: str, why: str, stamp: Stamp
+    db: sqlite3.Connection,
+    run_id: int,
+    changes: Mapping[str, str | None],
+    by: str,
+    why: str,
+    stamp: Stamp,
 ) -> Corrected:
     """Make the capture's next run with a corrected sample, and keep who changed what, and why."""
     base = _newest(db, run_id)
@@ -153,8 +133,8 @@ def correct(
     changed = _changed(base, changes)
     capture = find_capture(db, base["capture_id"])
     again = "species" in changed and capture["raw_deleted_wall"] is None
-    made = _copy(db, dict(capture), dict(base), changed, stamp)
-    row = {
+    made = _copy(db, capture, dict(base), changed, stamp)
+    told = {
         "capture_id": base["capture_id"],
         "run_id": made,
         "changes": canonical({field: [base[field], new] for field, new in changed.items()}),
@@ -162,36 +142,30 @@ def correct(
         "reason": why,
         **stamp_row("made", stamp),
     }
-    key = db.execute(insert(corrections).values(row).returning(corrections.c.id)).scalar_one()
-    said.send(db, "correction", key)
+    said.send(db, "correction", insert(db, "corrections", told))
     if again:
         begin_again(db, base["capture_id"])
     return Corrected(made, base["capture_id"], again)
 
 
-def _newest(db: Connection, run_id: int) -> Mapping[str, Any]:
+def _newest(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:
     """Row of a run, which must be the newest of its capture."""
-    row = _run(db, run_id)
-    query = (
-        select(runs.c.id)
-        .where(runs.c.capture_id == row["capture_id"])
-        .order_by(runs.c.number.desc())
-        .limit(1)
-    )
-    newest = db.execute(query).scalar_one()
+    run = _run(db, run_id)
+    query = "SELECT id FROM runs WHERE capture_id = ? ORDER BY number DESC LIMIT 1"
+    newest = value(db, query, (run["capture_id"],))
     if newest != run_id:
         raise EdgeError(
             f"run {run_id} was replaced by run {newest}: only the newest can be corrected",
             action=f"look at run {newest} and correct that one",
         )
-    return row
+    return run
 
 
-def _run(db: Connection, run_id: int) -> Mapping[str, Any]:
-    row = db.execute(select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
-    if row is None:
+def _run(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:
+    found = row(db, "SELECT * FROM runs WHERE id = ?", (run_id,))
+    if found is None:
         raise EdgeError(f"there is no run {run_id}", action="list the results to find its number")
-    return dict(row)
+    return found
 
 
 def _changed(base: Mapping[str, Any], changes: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -239,7 +213,7 @@ def _too_long(what: str) -> EdgeError:
 
 
 def _copy(
-    db: Connection,
+    db: sqlite3.Connection,
     capture: dict[str, Any],
     base: dict[str, Any],
     changed: Mapping[str, str | None],
@@ -248,28 +222,22 @@ def _copy(
     """Insert the next run: another sample, the same cells. It was analysed when the first was."""
     base_id = base.pop("id")
     before = base["species"]
-    decoding = _row(db, decodings, decodings.c.id == base["decoding_id"])
+    decoding = row(db, "SELECT * FROM decodings WHERE id = ?", (base["decoding_id"],))
+    assert decoding is not None
     base.update({field: decoding[field] for field in FIELDS})
     put_in_force(base, {**in_force(db, base["capture_id"]), **changed})
     base["number"] += 1
-    values = _parts(db, measurements, base_id)
-    remarks = _parts(db, flags, base_id)
+    found = _parts(db, "measurements", base_id)
+    remarks = _parts(db, "flags", base_id)
     if "species" in changed:
         deleted = capture["raw_deleted_wall"] is not None
         remarks += _doubt(before, changed["species"], len(remarks), deleted=deleted)
         base["status"] = "invalid" if base["status"] == "invalid" else "review"
-    document = result_document(capture, decoding, base, values, remarks)
+    document = result_document(capture, decoding, base, found, remarks)
     base["digest"] = digest(canonical(document))
-    made: int = db.execute(insert(runs).values(base).returning(runs.c.id)).scalar_one()
-    for table, parts in ((measurements, values), (flags, remarks)):
-        if parts:
-            db.execute(insert(table), [{**part, "run_id": made} for part in parts])
-    body = db.execute(
-        select(pictures.c.body).where(pictures.c.run_id == base_id)
-    ).scalar_one_or_none()
-    if body is not None:
-        mark = picture_digest(base["digest"], body)
-        db.execute(insert(pictures).values(run_id=made, body=body, digest=mark))
+    made = insert(db, "runs", base)
+    drawn = value(db, "SELECT body FROM pictures WHERE run_id = ?", (base_id,))
+    add_parts(db, made, base["digest"], found, remarks, drawn)
     told = document | {"kind": kind_of(db, capture, base["sample_id"])}
     send(db, "run", made, base, told, stamp_row("created", stamp))
     return made
@@ -287,24 +255,20 @@ def _doubt(
         if deleted
         else "wait for the new analysis; if none comes, look whether the service runs",
     )
-    return [{**row, "position": position} for row in flag_rows([flag])]
+    return [{**told, "position": position} for told in flag_rows([flag])]
 
 
-def _parts(db: Connection, table: Any, run_id: int) -> list[dict[str, Any]]:
-    query = select(table).where(table.c.run_id == run_id).order_by(table.c.position)
-    found = [dict(row) for row in db.execute(query).mappings()]
-    for row in found:
-        del row["run_id"]
-        # Each of another species' doubt is answered by the analysis that follows it.
-    return [row for row in found if row.get("code") != SPECIES_CORRECTED]
-
-
-def _row(db: Connection, table: Any, condition: Any) -> dict[str, Any]:
-    return dict(db.execute(select(table).where(condition)).mappings().one())
+def _parts(db: sqlite3.Connection, table: str, run_id: int) -> list[dict[str, Any]]:
+    query = f"SELECT * FROM {table} WHERE run_id = ? ORDER BY position"  # noqa: S608 - our own
+    found = rows(db, query, (run_id,))
+    for part in found:
+        del part["run_id"]
+    # Each of another species' doubt is answered by the analysis that follows it.
+    return [part for part in found if part.get("code") != SPECIES_CORRECTED]
 
 
 def add_note(
-    db: Connection,
+    db: sqlite3.Connection,
     run_id: int,
     text: str,
     by: str,
@@ -328,14 +292,14 @@ def add_note(
             action="name a cell class, a value or a flag of the run",
         )
     if concerns:
-        query = select(flags.c.code).where(flags.c.run_id == run_id)
-        known = (*CELL_CLASSES, *MEASUREMENT_CODES, *db.execute(query).scalars())
+        raised = values(db, "SELECT code FROM flags WHERE run_id = ?", (run_id,))
+        known = (*CELL_CLASSES, *MEASUREMENT_CODES, *raised)
         if concerns not in known:
             raise EdgeError(
                 f"{concerns!r} is no cell class, value or flag of run {run_id}",
                 action=f"give one of {', '.join(dict.fromkeys(known))}",
             )
-    row = {
+    note = {
         "capture_id": run["capture_id"],
         "run_id": run_id,
         "kind": kind,
@@ -345,6 +309,6 @@ def add_note(
         "made_by": required(by, "who writes"),
         **stamp_row("made", stamp),
     }
-    added: int = db.execute(insert(run_notes).values(row).returning(run_notes.c.id)).scalar_one()
+    added = insert(db, "run_notes", note)
     said.send(db, "note", added)
     return added

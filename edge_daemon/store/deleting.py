@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from sqlalchemy import select, update
+from typing import TYPE_CHECKING, Final
 
 from edge_daemon.store.archive import archived_path
-from edge_daemon.store.schema import captures
+from edge_daemon.store.sql import value
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement, Connection
-
     from edge_daemon.store.writer import Store
+
+_MARK: Final = """
+    UPDATE captures SET raw_deleted_wall = ?
+    WHERE id = ? AND finished = 1 AND state = 'classified' AND raw_deleted_wall IS NULL
+        AND NOT EXISTS (
+            SELECT 1 FROM captures AS other
+            WHERE other.sha256 = captures.sha256 AND other.id != captures.id
+                AND other.raw_deleted_wall IS NULL)
+    RETURNING sha256
+"""
+_NEEDED: Final = "SELECT id FROM captures WHERE sha256 = ? AND raw_deleted_wall IS NULL LIMIT 1"
 
 
 def mark_deleted(store: Store, ids: Sequence[int], wall: str) -> list[str]:
@@ -25,22 +33,13 @@ def mark_deleted(store: Store, ids: Sequence[int], wall: str) -> list[str]:
     list of str
         Digests of those that were noted; `remove_deleted` removes their files.
     """
-    other = captures.alias("other")
-    shared = (
-        select(other.c.id)
-        .where(other.c.sha256 == captures.c.sha256, other.c.id != captures.c.id)
-        .where(other.c.raw_deleted_wall.is_(None))
-        .exists()
-    )
-    idle = (captures.c.finished == 1) & (captures.c.state == "classified")
-    statement = (
-        update(captures)
-        .where(captures.c.id.in_(ids), idle, captures.c.raw_deleted_wall.is_(None), ~shared)
-        .values(raw_deleted_wall=wall)
-        .returning(captures.c.sha256)
-    )
+
+    def work(db: sqlite3.Connection) -> list[str]:
+        found = (value(db, _MARK, (wall, capture_id)) for capture_id in ids)
+        return [sha256 for sha256 in found if sha256 is not None]
+
     store.deletes = True
-    return store.transact(lambda db: list(db.execute(statement).scalars()))
+    return store.transact(work)
 
 
 def remove_deleted(store: Store, digests: Sequence[str]) -> None:
@@ -55,11 +54,9 @@ def remove_deleted(store: Store, digests: Sequence[str]) -> None:
         The disk reports an error; the files are removed another time.
     """
 
-    def work(db: Connection) -> None:
+    def work(db: sqlite3.Connection) -> None:
         for sha256 in digests:
-            kept: ColumnElement[bool] = captures.c.raw_deleted_wall.is_(None)
-            needed = select(captures.c.id).where(captures.c.sha256 == sha256, kept).limit(1)
-            if db.execute(needed).scalar_one_or_none() is None:
+            if value(db, _NEEDED, (sha256,)) is None:
                 archived_path(store.archive_dir, sha256).unlink(missing_ok=True)
 
     if digests:

@@ -8,9 +8,8 @@ from edge_daemon.store.corrections import add_note, correct
 from edge_daemon.store.lots import add_lot, mark
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Mapping
-
-    from sqlalchemy import Connection
 
     from edge_daemon.clock import Clock
     from edge_daemon.store.corrections import Corrected, NoteKind, Verdict
@@ -121,6 +120,6 @@ class Desk:
         stamp = self._clock.stamp()
         return self.transact(lambda db: mark(db, run_id, kind, lot, level, by, stamp), settle=True)
 
-    def transact(self, work: Callable[[Connection], T], *, settle: bool = False) -> T:
+    def transact(self, work: Callable[[sqlite3.Connection], T], *, settle: bool = False) -> T:
         """Run an operation on the writer's thread; `writer.Store` does."""
         raise NotImplementedError

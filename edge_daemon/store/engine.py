@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, pool
-
 from edge_daemon.errors import EdgeError, Retryable
 from edge_daemon.store import layout
 
@@ -43,27 +41,21 @@ _WAIT: Final = {
 }
 
 
-def make_engine(database: Path) -> Engine:
-    """Make an engine whose transactions all begin with ``BEGIN IMMEDIATE``.
+def connect(database: Path) -> sqlite3.Connection:
+    """Open a database for writing; whoever does begins every transaction himself.
 
     The driver would otherwise begin late, skip ``BEGIN`` before DDL and upgrade a read to a
-    write, where SQLite ignores the busy timeout; so its transaction control is switched off
-    and SQLAlchemy's is used.
+    write, where SQLite ignores the busy timeout; so its transaction control is switched off.
     """
-
-    def connect() -> sqlite3.Connection:
-        raw = sqlite3.connect(database, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db = sqlite3.connect(database, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
         for pragma in _PRAGMAS:
-            raw.execute(pragma)
-        return raw
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=pool.NullPool)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+            db.execute(pragma)
+    except BaseException:
+        db.close()
+        raise
+    db.row_factory = sqlite3.Row
+    return db
 
 
 def primary_code(error: sqlite3.Error) -> int | None:

@@ -7,8 +7,7 @@ that came after it, as another document than the one the centre has.
 
 from __future__ import annotations
 
-import sqlite3
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from edge_daemon.joining import sample_key
 from edge_daemon.store.controls import by_sample_id
@@ -16,9 +15,8 @@ from edge_daemon.store.reader import rows
 from edge_daemon.store.reports import told_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from sqlalchemy import Connection
+    import sqlite3
+    from collections.abc import Mapping
 
 _LOTS: Final = """
     SELECT lot, level, pattern, instrument, made_wall FROM lots
@@ -27,7 +25,7 @@ _LOTS: Final = """
 """The last thousand: a result costs the same however many lots a site has had."""
 
 
-def kind_of(db: Connection, capture: Mapping[str, Any], sample_id: str | None) -> str:
+def kind_of(db: sqlite3.Connection, capture: Mapping[str, Any], sample_id: str | None) -> str:
     """Say what a run is, within the transaction that writes it.
 
     Parameters
@@ -44,30 +42,15 @@ def kind_of(db: Connection, capture: Mapping[str, Any], sample_id: str | None) -
     str
         ``patient``, ``control`` or ``blank``, as `controls.kinds` tells what nobody marked.
     """
-    now = cast("sqlite3.Connection", _Within(db))
     newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for lot in rows(now, _LOTS):
+    for lot in rows(db, _LOTS):
         newest.setdefault((lot["lot"], lot["level"]), lot)
     found = by_sample_id({**capture, "sample_id": sample_id}, list(newest.values()))
     if found != "patient":
         return found
     told = rows(
-        now,
+        db,
         "SELECT 1 FROM reports WHERE kind = 'control' AND sample_key = ? LIMIT 1",
         [sample_key(sample_id)],
     )
-    return "control" if told and told_controls(now, [capture["id"]]) else "patient"
-
-
-class _Within:
-    """The writer's connection as questions see one: rows have names."""
-
-    def __init__(self, db: Connection) -> None:
-        self._raw = cast("sqlite3.Connection", db.connection.dbapi_connection)
-
-    def execute(
-        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
-    ) -> sqlite3.Cursor:
-        cursor = self._raw.cursor()
-        cursor.row_factory = sqlite3.Row
-        return cursor.execute(query, parameters)
+    return "control" if told and told_controls(db, [capture["id"]]) else "patient"

@@ -9,19 +9,16 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import insert, select
-
 from edge_daemon.errors import EdgeError
 from edge_daemon.store import said
 from edge_daemon.store.corrections import required
 from edge_daemon.store.rows import clean, stamp_row
-from edge_daemon.store.schema import control_marks, lots, runs
+from edge_daemon.store.sql import insert, value
 from edge_daemon.units import UNITS, is_possible, possible_range
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Mapping
-
-    from sqlalchemy import Connection
 
     from edge_daemon.clock import Stamp
 
@@ -65,7 +62,7 @@ class Lot:
     instrument: str | None = None
 
 
-def add_lot(db: Connection, lot: Lot, by: str, stamp: Stamp) -> int:
+def add_lot(db: sqlite3.Connection, lot: Lot, by: str, stamp: Stamp) -> int:
     """Add a level of a lot; the same lot and level again takes the place of the former."""
     row = {
         "lot": required(lot.lot, "the number of the lot"),
@@ -80,8 +77,7 @@ def add_lot(db: Connection, lot: Lot, by: str, stamp: Stamp) -> int:
     }
     if not lot.targets:
         raise EdgeError("a lot needs a target for at least one value", action="read its sheet")
-    added: int = db.execute(insert(lots).values(row).returning(lots.c.id)).scalar_one()
-    return added
+    return insert(db, "lots", row)
 
 
 def _target(code: str, target: LotTarget) -> dict[str, float]:
@@ -124,7 +120,7 @@ def _pattern(text: str | None) -> str | None:
 
 
 def mark(
-    db: Connection,
+    db: sqlite3.Connection,
     run_id: int,
     kind: MarkKind,
     lot: str | None,
@@ -135,14 +131,12 @@ def mark(
     """Say what the capture of a run is; the newest mark of a capture counts."""
     if kind not in KINDS:
         raise EdgeError(f"{kind!r} is no kind of run", action=f"give one of {', '.join(KINDS)}")
-    capture_id = db.execute(
-        select(runs.c.capture_id).where(runs.c.id == run_id)
-    ).scalar_one_or_none()
+    capture_id = value(db, "SELECT capture_id FROM runs WHERE id = ?", (run_id,))
     if capture_id is None:
         raise EdgeError(f"there is no run {run_id}", action="list the results to find its number")
     if kind == "control":
-        query = select(lots.c.id).where(lots.c.lot == lot, lots.c.level == level)
-        if db.execute(query).first() is None:
+        query = "SELECT 1 FROM lots WHERE lot = ? AND level = ? LIMIT 1"
+        if value(db, query, (lot, level)) is None:
             raise EdgeError(
                 f"there is no lot {lot!r} with level {level!r}",
                 action="list the lots, or add this one first",
@@ -157,8 +151,6 @@ def mark(
         "made_by": required(by, "who marks it"),
         **stamp_row("made", stamp),
     }
-    added: int = db.execute(
-        insert(control_marks).values(row).returning(control_marks.c.id)
-    ).scalar_one()
+    added = insert(db, "control_marks", row)
     said.send(db, "mark", added)
     return added

@@ -1,6 +1,7 @@
 """Bring a database to the schema this software needs: all of it in one transaction, or nothing.
 
-Alembic is imported only when the database is behind, so that a normal start does not pay for it.
+`upgrade`, with SQLAlchemy and Alembic, is imported only when the database is behind: a normal start
+does not pay for it.
 """
 
 from __future__ import annotations
@@ -8,18 +9,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-from sqlalchemy.exc import DBAPIError
+from typing import Final
 
 from edge_daemon.store import layout
 from edge_daemon.store.archive import make_directory, sync_directory
 from edge_daemon.store.backup import copy_database
-from edge_daemon.store.engine import BUSY_TIMEOUT_S, make_engine, wrap
+from edge_daemon.store.engine import BUSY_TIMEOUT_S, wrap
 from edge_daemon.store.revision import newer_schema, read_revision
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 MIGRATIONS: Final = Path(__file__).resolve().parent / "migrations"
 
@@ -57,14 +53,10 @@ def migrate(
             folder = data_dir / layout.BACKUPS_NAME
             make_directory(folder)
             copy_database(database, folder / f"before-{found}-to-{revision}.db")
-        _upgrade(make_engine(database), migrations)
+        _upgrade(database, migrations)
         sync_directory(data_dir)
     except sqlite3.Error as error:
         raise wrap(error, database) from error
-    except DBAPIError as error:
-        if not isinstance(error.orig, sqlite3.Error):
-            raise
-        raise wrap(error.orig, database) from error
 
 
 def create(database: Path) -> None:
@@ -76,19 +68,12 @@ def create(database: Path) -> None:
         The disk is full, failing or read-only.
     """
     try:
-        _upgrade(make_engine(database), MIGRATIONS)
-    except DBAPIError as error:
-        if not isinstance(error.orig, sqlite3.Error):
-            raise
-        raise wrap(error.orig, database) from error
+        _upgrade(database, MIGRATIONS)
+    except sqlite3.Error as error:
+        raise wrap(error, database) from error
 
 
-def _upgrade(engine: Engine, migrations: Path) -> None:
-    from alembic import command  # noqa: PLC0415 - only when behind
-    from alembic.config import Config  # noqa: PLC0415
+def _upgrade(database: Path, migrations: Path) -> None:
+    from edge_daemon.store.upgrade import upgrade  # noqa: PLC0415 - only when behind
 
-    config = Config()
-    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    upgrade(database, migrations)

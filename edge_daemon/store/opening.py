@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edge_daemon.errors import Fatal, Retryable
 from edge_daemon.store import layout, said
 from edge_daemon.store.archive import Archive, sync_directory
-from edge_daemon.store.committer import Committer, raw_connection
+from edge_daemon.store.committer import Committer
 from edge_daemon.store.migrate import migrate
 from edge_daemon.store.operations import any_deleted
 from edge_daemon.store.origins import Origins
@@ -86,7 +86,7 @@ def open_parts(
         raise
     try:
         recovery = bring_back(
-            lambda work: committer.submit(lambda db: work(raw_connection(db))).result(),
+            lambda work: committer.submit(work).result(),
             data_dir,
             origins,
             stamp,

@@ -19,6 +19,7 @@ from edge_daemon.store import layout
 from edge_daemon.store.archive import archived_path
 from edge_daemon.store.origins import last_origin, read_origins
 from edge_daemon.store.replace import new_epoch
+from edge_daemon.store.sql import insert, keep
 
 if TYPE_CHECKING:
     import sqlite3
@@ -135,7 +136,7 @@ def bring_back(
         )
         db.execute("DELETE FROM meta WHERE key = ?", (layout.BACK_KEY,))
         report = asdict(recovery) | {"at": asdict(stamp)}
-        _set_meta(db, layout.RECOVERED_KEY, json.dumps(report))
+        keep(db, layout.RECOVERED_KEY, json.dumps(report))
         return recovery
 
     return run(end)
@@ -155,8 +156,8 @@ def _begin(db: sqlite3.Connection, why: str) -> dict[str, Any]:
     """Mark the database; where rows were lost, its numbers come again, so it gets a new epoch."""
     if _meta(db, layout.BACK_KEY) is None:
         new_epoch(db)
-        _set_meta(db, layout.BACK_KEY, "1")
-        _set_meta(db, layout.RECOVERED_KEY, json.dumps({"why": why, "backup": None}))
+        keep(db, layout.BACK_KEY, "1")
+        keep(db, layout.RECOVERED_KEY, json.dumps({"why": why, "backup": None}))
     told: dict[str, Any] = json.loads(_meta(db, layout.RECOVERED_KEY) or '{"backup": null}')
     return told
 
@@ -185,7 +186,11 @@ def _take_known(
             row["id"] = None
         aside = origin.reason_code is not None
         counts.taken += 1
-        _insert(db, row | {"state": "quarantined" if aside else "received", "finished": int(aside)})
+        insert(
+            db,
+            "captures",
+            row | {"state": "quarantined" if aside else "received", "finished": int(aside)},
+        )
 
 
 def _take_unknown(db: sqlite3.Connection, files: list[Path], counts: _Counts) -> None:
@@ -209,17 +214,12 @@ def _take_unknown(db: sqlite3.Connection, files: list[Path], counts: _Counts) ->
             "received_boot": UNATTRIBUTED,
             "received_monotonic_s": 0.0,
         }
-        _insert(db, row)
+        insert(db, "captures", row)
 
 
 def _is_known(db: sqlite3.Connection, sha256: str, instrument: str) -> bool:
     query = "SELECT 1 FROM captures WHERE sha256 = ? AND instrument = ?"
     return db.execute(query, (sha256, instrument)).fetchone() is not None
-
-
-def _insert(db: sqlite3.Connection, row: dict[str, Any]) -> None:
-    columns, marks = ", ".join(row), ", ".join("?" * len(row))
-    db.execute(f"INSERT INTO captures ({columns}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
 
 
 def _archived(archive: Path) -> Iterator[Path]:
@@ -245,7 +245,3 @@ def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
 def _meta(db: sqlite3.Connection, key: str) -> str | None:
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
-
-
-def _set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
-    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))

@@ -1,10 +1,11 @@
-"""The tables (SQLAlchemy Core); `docs/storage.md` explains them.
+"""The tables as they should be (SQLAlchemy Core); `docs/storage.md` explains them.
 
 All tables are STRICT, so a column never holds a value of another type. Rows are ordered by
 their integer key: wall time is a label for people, since boxes without a battery-backed clock
 start in the past after a power cut.
 
-A change here needs a migration; a test compares these tables with what the migrations make.
+The migrations make them, and the writer's statements name them; nothing that runs imports this.
+A change here needs a migration: a test compares these tables with what the migrations make.
 """
 
 from __future__ import annotations

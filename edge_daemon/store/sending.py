@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, delete, update
-from sqlalchemy.dialects.sqlite import insert as upsert
-
 from edge_daemon.store.rows import clean
-from edge_daemon.store.schema import meta, outbox
+from edge_daemon.store.sql import keep
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Sequence
-
-    from sqlalchemy import Connection
 
     from edge_daemon.store.outbox import Settled
     from edge_daemon.store.writer import Store
 
-
-_SETTLE: Final = (
-    update(outbox)
-    .where(
-        outbox.c.seq == bindparam("row_seq"),
-        outbox.c.digest == bindparam("row_digest"),
-        outbox.c.state == "waiting",
-    )
-    .values(
-        state=bindparam("row_state"),
-        reason=bindparam("row_reason"),
-        attempts=outbox.c.attempts + 1,
-    )
-)
-"""Run once for each row, but compiled once: a box that was offline retires thousands."""
+_SETTLE: Final = """
+    UPDATE outbox SET state = :state, reason = :reason, attempts = attempts + 1
+    WHERE seq = :seq AND digest = :digest AND state = 'waiting'
+"""
+_AGAIN: Final = "UPDATE outbox SET state = 'waiting', reason = NULL WHERE state = 'dead'"
 
 
 def settle(store: Store, settled: Iterable[Settled]) -> None:
     """Note what became of rows, in one transaction; one that no longer waits stays as it is."""
-    told = [
-        {
-            "row_seq": one.seq,
-            "row_digest": one.digest,
-            "row_state": one.state,
-            "row_reason": clean(one.reason) or None,
-        }
-        for one in settled
-    ]
+    told = [asdict(one) | {"reason": clean(one.reason) or None} for one in settled]
 
-    def work(db: Connection) -> None:
-        db.execute(_SETTLE, told)
+    def work(db: sqlite3.Connection) -> None:
+        db.executemany(_SETTLE, told)
 
     if told:
         store.transact(work)
@@ -57,28 +36,23 @@ def settle(store: Store, settled: Iterable[Settled]) -> None:
 def send_again(store: Store, seqs: Sequence[int] | None = None) -> int:
     """Let dead letters wait again, all or those of `seqs`; return how many."""
 
-    def work(db: Connection) -> int:
-        dead = outbox.c.state == "dead"
-        which = dead if seqs is None else dead & outbox.c.seq.in_(seqs)
-        return db.execute(update(outbox).where(which).values(state="waiting", reason=None)).rowcount
+    def work(db: sqlite3.Connection) -> int:
+        if seqs is None:
+            return db.execute(_AGAIN).rowcount
+        return db.executemany(f"{_AGAIN} AND seq = ?", [(seq,) for seq in seqs]).rowcount
 
     return store.transact(work)
 
 
 def remember(store: Store, key: str, text: str) -> None:
     """Keep a text that must outlive the process, such as when to try again."""
-
-    def work(db: Connection) -> None:
-        kept = upsert(meta).values(key=key, value=text)
-        db.execute(kept.on_conflict_do_update(index_elements=["key"], set_={"value": text}))
-
-    store.transact(work)
+    store.transact(lambda db: keep(db, key, text))
 
 
 def forget(store: Store, key: str) -> None:
     """Forget what was remembered under a key."""
 
-    def work(db: Connection) -> None:
-        db.execute(delete(meta).where(meta.c.key == key))
+    def work(db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM meta WHERE key = ?", (key,))
 
     store.transact(work)

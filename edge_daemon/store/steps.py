@@ -22,9 +22,8 @@ from edge_daemon.store.rows import clean, run_row, texts
 from edge_daemon.store.written import take_up_waiting
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
-
-    from sqlalchemy import Connection
 
     from edge_daemon.clock import Clock
     from edge_daemon.errors import Quarantine
@@ -48,7 +47,7 @@ class Steps:
         """
         stamp = self._clock.stamp()
 
-        def work(db: Connection) -> None:
+        def work(db: sqlite3.Connection) -> None:
             find_unfinished(db, capture_id, "recorded as decoded")
             keep_decoding(db, capture_id, step, stamp)
             move(db, capture_id, "decoded", finished=False)
@@ -79,7 +78,7 @@ class Steps:
         row = run_row(capture_id, decoded, step)
         called_for = species or row["species"]
 
-        def work(db: Connection) -> int:
+        def work(db: sqlite3.Connection) -> int:
             capture = find_unfinished(db, capture_id, "recorded as classified")
             if capture["state"] != "decoded":
                 raise impossible(capture, "recorded as classified")
@@ -110,7 +109,7 @@ class Steps:
         """
         stamp = self._clock.stamp()
 
-        def work(db: Connection) -> ReportReceipt:
+        def work(db: sqlite3.Connection) -> ReportReceipt:
             capture = find_unfinished(db, capture_id, "recorded as reported")
             report_id, new = keep_report(db, capture, step, stamp)
             move(db, capture_id, "decoded", finished=False)
@@ -127,7 +126,7 @@ class Steps:
             The capture is unknown, not decoded or ended.
         """
 
-        def work(db: Connection) -> None:
+        def work(db: sqlite3.Connection) -> None:
             capture = find_unfinished(db, capture_id, "finished as decoded")
             if capture["state"] != "decoded":
                 raise impossible(capture, "finished as decoded")
@@ -145,7 +144,7 @@ class Steps:
         """
         reason = reason_row(error)
 
-        def work(db: Connection) -> None:
+        def work(db: sqlite3.Connection) -> None:
             find_unfinished(db, capture_id, "quarantined")
             move(db, capture_id, "quarantined", finished=True, reason=reason)
 
@@ -160,7 +159,7 @@ class Steps:
             The capture is unknown, or its bytes were deleted for the archive's budget.
         """
 
-        def work(db: Connection) -> None:
+        def work(db: sqlite3.Connection) -> None:
             row = find_capture(db, capture_id)
             if row["raw_deleted_wall"] is not None:
                 raise raw_deleted(f"capture {capture_id}", row["raw_deleted_wall"])
@@ -168,7 +167,7 @@ class Steps:
 
         self.transact(work)
 
-    def transact(self, work: Callable[[Connection], T], *, settle: bool = False) -> T:
+    def transact(self, work: Callable[[sqlite3.Connection], T], *, settle: bool = False) -> T:
         """Run an operation in the writer; `writer.Store` does."""
         raise NotImplementedError
 

@@ -6,10 +6,7 @@ acknowledges after it returns never acknowledges something that a power cut can 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, TypeVar
-
-from sqlalchemy import insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from edge_daemon.errors import Fatal
 from edge_daemon.records import RawCapture
@@ -31,21 +28,33 @@ from edge_daemon.store.operations import (
 )
 from edge_daemon.store.replace import finish
 from edge_daemon.store.rows import clean, stamp_row
-from edge_daemon.store.schema import captures, refusals
 from edge_daemon.store.soundness import leave_mark
+from edge_daemon.store.sql import insert, value
 from edge_daemon.store.steps import Steps, reason_row
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
-
-    from sqlalchemy import Connection
 
     from edge_daemon.clock import Clock
     from edge_daemon.errors import Quarantine
 
 T = TypeVar("T")
+
+_REFUSE: Final = """
+    INSERT INTO refusals (source, name, code, message, action, times,
+        first_wall, first_clock, first_boot, first_monotonic_s,
+        last_wall, last_clock, last_boot, last_monotonic_s)
+    VALUES (:source, :name, :code, :message, :action, 1,
+        :last_wall, :last_clock, :last_boot, :last_monotonic_s,
+        :last_wall, :last_clock, :last_boot, :last_monotonic_s)
+    ON CONFLICT (source, name, code) DO UPDATE SET times = times + 1,
+        message = excluded.message, action = excluded.action, last_wall = excluded.last_wall,
+        last_clock = excluded.last_clock, last_boot = excluded.last_boot,
+        last_monotonic_s = excluded.last_monotonic_s
+"""
 
 __all__ = ["Acceptance", "PendingCapture", "ReportReceipt", "Store"]
 
@@ -196,21 +205,15 @@ class Store(Steps, Desk):
             **stamp_row("received", stamp),
         }
 
-        def work(db: Connection) -> Acceptance:
+        def work(db: sqlite3.Connection) -> Acceptance:
             # Looked up first: an insert that hits a conflict would use up a sequence number.
-            known = db.execute(
-                select(captures.c.id).where(
-                    captures.c.instrument == row["instrument"],
-                    captures.c.sha256 == row["sha256"],
-                )
-            ).scalar_one_or_none()
+            same = "SELECT id FROM captures WHERE sha256 = :sha256 AND instrument = :instrument"
+            known = value(db, same, row)
             if known is not None:
                 if restore:
                     keep_again(db, known)
                 return Acceptance(known, new=False, sighted=sight(db, known, row, stamp))
-            added: int = db.execute(
-                insert(captures).values(row).returning(captures.c.id)
-            ).scalar_one()
+            added = insert(db, "captures", row)
             if reason is not None:
                 move(db, added, "quarantined", finished=True, reason=reason_row(reason))
             return Acceptance(added, new=True)
@@ -234,7 +237,7 @@ class Store(Steps, Desk):
         stamp = self._clock.stamp()
         row = {"source": clean(source), "name": clean(name)}
 
-        def work(db: Connection) -> None:
+        def work(db: sqlite3.Connection) -> None:
             find_capture(db, capture_id)
             sight(db, capture_id, row, stamp)
 
@@ -243,30 +246,17 @@ class Store(Steps, Desk):
     def refuse(self, source: str, name: str, error: Quarantine) -> None:
         """Note something that never became a capture; repeats raise its count."""
         stamp = self._clock.stamp()
-        latest = {
-            "message": clean(error.message),
-            "action": clean(error.action),
-            **stamp_row("last", stamp),
-        }
         row = {
             "source": clean(source),
             "name": clean(name),
             "code": error.code,
-            "times": 1,
-            **latest,
-            **stamp_row("first", stamp),
+            "message": clean(error.message),
+            "action": clean(error.action),
+            **stamp_row("last", stamp),
         }
-        statement = (
-            upsert(refusals)
-            .values(row)
-            .on_conflict_do_update(
-                index_elements=["source", "name", "code"],
-                set_={**latest, "times": refusals.c.times + 1},
-            )
-        )
 
-        def work(db: Connection) -> None:
-            db.execute(statement)
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(_REFUSE, row)
 
         self.transact(work)
 
@@ -304,7 +294,7 @@ class Store(Steps, Desk):
             data=self._archive.get(row["sha256"]),
         )
 
-    def transact(self, work: Callable[[Connection], T], *, settle: bool = False) -> T:
+    def transact(self, work: Callable[[sqlite3.Connection], T], *, settle: bool = False) -> T:
         """Run an operation of another module of the store in the writer; return after COMMIT.
 
         Parameters

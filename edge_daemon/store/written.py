@@ -10,26 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
-
-from sqlalchemy import delete, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from edge_daemon.clock import Stamp
 from edge_daemon.errors import EdgeError
 from edge_daemon.store import said
-from edge_daemon.store.committer import raw_connection
 from edge_daemon.store.corrections import correct
 from edge_daemon.store.rowlog import RowLog, read_rows
-from edge_daemon.store.schema import captures, control_marks, lots, meta, run_notes, runs
+from edge_daemon.store.sql import insert, keep, rows, value
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
     from pathlib import Path
-
-    from sqlalchemy import Connection
 
 WAITING_KEY: Final = "written."
 """What keys in ``meta`` begin with that hold, by capture, what waits for a result."""
@@ -93,22 +86,22 @@ class Written:
             It cannot be written; the next call tries the same lines again.
         """
         for query, last in self._last.items():
-            rows = _rows(db, query, last)
-            new = [row for row in rows if _key(row) not in self._known]
+            since = rows(db, query, (last,))
+            new = [row for row in since if _key(row) not in self._known]
             if new:
                 self._log.append(new)
                 self._known.update(map(_key, new))
-            if rows:
-                self._last[query] = rows[-1]["id"]
+            if since:
+                self._last[query] = since[-1]["id"]
 
-    def put_back(self, db: Connection) -> int:
+    def put_back(self, db: sqlite3.Connection) -> int:
         """Put back what the log says and the database does not know; return how much that is.
 
         What belongs to a capture without a result waits in ``meta`` for its next one.
         """
         lost = {_key(row): row for row in read_rows(self._path)}
         for query in self._last:
-            for row in _rows(raw_connection(db), query, 0):
+            for row in rows(db, query, (0,)):
                 lost.pop(_key(row), None)
         by_capture: dict[int, list[Row]] = {}
         put_back = 0
@@ -117,24 +110,18 @@ class Written:
                 _lot(db, row)
                 put_back += 1
                 continue
-            same = (captures.c.sha256 == row["sha256"]) & (
-                captures.c.instrument == row["instrument"]
-            )
-            found = db.execute(select(captures.c.id).where(same)).scalar_one_or_none()
+            same = "SELECT id FROM captures WHERE sha256 = ? AND instrument = ?"
+            found = value(db, same, (row["sha256"], row["instrument"]))
             if found is not None and row["what"] == "mark":
                 _mark(db, found, row)
                 put_back += 1
             elif found is not None:
                 by_capture.setdefault(found, []).append(row)
-        for capture_id, rows in by_capture.items():
+        for capture_id, lines in by_capture.items():
             if _newest_run(db, capture_id) is not None:
-                _take_up(db, capture_id, rows)
+                _take_up(db, capture_id, lines)
             else:
-                value = json.dumps(rows)
-                wait = upsert(meta).values(key=f"{WAITING_KEY}{capture_id}", value=value)
-                db.execute(
-                    wait.on_conflict_do_update(index_elements=["key"], set_={"value": value})
-                )
+                keep(db, f"{WAITING_KEY}{capture_id}", json.dumps(lines))
         return put_back + sum(map(len, by_capture.values()))
 
     def close(self) -> None:
@@ -142,19 +129,19 @@ class Written:
         self._log.close()
 
 
-def take_up_waiting(db: Connection, capture_id: int) -> None:
+def take_up_waiting(db: sqlite3.Connection, capture_id: int) -> None:
     """Put back what waited for the result that a capture just got."""
-    mine = meta.c.key == f"{WAITING_KEY}{capture_id}"
-    text = db.execute(select(meta.c.value).where(mine)).scalar_one_or_none()
+    mine = (f"{WAITING_KEY}{capture_id}",)
+    text = value(db, "SELECT value FROM meta WHERE key = ?", mine)
     if text is not None:
-        db.execute(delete(meta).where(mine))
+        db.execute("DELETE FROM meta WHERE key = ?", mine)
         _take_up(db, capture_id, json.loads(text))
         said.send_unsent(db, capture_id)
 
 
-def _take_up(db: Connection, capture_id: int, rows: Iterable[Row]) -> None:
+def _take_up(db: sqlite3.Connection, capture_id: int, lines: Iterable[Row]) -> None:
     """Write what people wrote again, as they wrote it and when they did."""
-    for row in rows:
+    for row in lines:
         stamp = Stamp(
             row["made_wall"], row["made_clock"], row["made_boot"], row["made_monotonic_s"]
         )
@@ -169,40 +156,29 @@ def _take_up(db: Connection, capture_id: int, rows: Iterable[Row]) -> None:
             correct(db, newest, changes, row["made_by"], row["reason"], stamp)
 
 
-def _note(db: Connection, capture_id: int, row: Row) -> None:
-    mine = runs.c.capture_id == capture_id
-    same = select(runs.c.id).where(mine, runs.c.number == row["number"])
-    run_id = db.execute(same).scalar_one_or_none() or _newest_run(db, capture_id)
+def _note(db: sqlite3.Connection, capture_id: int, row: Row) -> None:
+    same = "SELECT id FROM runs WHERE capture_id = ? AND number = ?"
+    run_id = value(db, same, (capture_id, row["number"])) or _newest_run(db, capture_id)
     told = ("kind", "concerns", "verdict", "text", "made_by", "made_wall", "made_clock",
             "made_boot", "made_monotonic_s")  # fmt: skip
-    values = {name: row.get(name) for name in told}
-    db.execute(insert(run_notes).values(capture_id=capture_id, run_id=run_id, **values))
+    note = {name: row.get(name) for name in told}
+    insert(db, "run_notes", {"capture_id": capture_id, "run_id": run_id, **note})
 
 
-def _lot(db: Connection, row: Row) -> None:
-    values = {name: row.get(name) for name in (*_LOT, *_STAMP)}
-    db.execute(insert(lots).values(instrument=row.get("used_on"), **values))
+def _lot(db: sqlite3.Connection, row: Row) -> None:
+    lot = {name: row.get(name) for name in (*_LOT, *_STAMP)}
+    insert(db, "lots", {"instrument": row.get("used_on"), **lot})
 
 
-def _mark(db: Connection, capture_id: int, row: Row) -> None:
-    values = {name: row.get(name) for name in (*_MARK, *_STAMP)}
-    db.execute(insert(control_marks).values(capture_id=capture_id, **values))
+def _mark(db: sqlite3.Connection, capture_id: int, row: Row) -> None:
+    mark = {name: row.get(name) for name in (*_MARK, *_STAMP)}
+    insert(db, "control_marks", {"capture_id": capture_id, **mark})
 
 
-def _newest_run(db: Connection, capture_id: int) -> int | None:
-    query = (
-        select(runs.c.id)
-        .where(runs.c.capture_id == capture_id)
-        .order_by(runs.c.number.desc())
-        .limit(1)
-    )
-    return db.execute(query).scalar_one_or_none()
-
-
-def _rows(db: sqlite3.Connection, query: str, last: int) -> list[Row]:
-    with closing(db.execute(query, (last,))) as cursor:
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+def _newest_run(db: sqlite3.Connection, capture_id: int) -> int | None:
+    query = "SELECT id FROM runs WHERE capture_id = ? ORDER BY number DESC LIMIT 1"
+    newest: int | None = value(db, query, (capture_id,))
+    return newest
 
 
 def _key(row: Row) -> Key:

@@ -56,6 +56,15 @@ def test_help_imports_only_click(args):
     }
 
 
+def test_the_service_imports_no_toolkit_that_only_migrations_or_workers_use():
+    script = "import sys, edge_daemon.last_good, edge_daemon.service; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    packages = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not packages & {"sqlalchemy", "alembic", "onnxruntime", "jax"}
+
+
 def test_completion_of_command_names_imports_no_command():
     env = {"_EDGE_DAEMON_COMPLETE": "bash_complete", "COMP_WORDS": "edge-daemon s", "COMP_CWORD": 1}
     _, packages, modules, out = loaded(env={k: str(v) for k, v in env.items()})

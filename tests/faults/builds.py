@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from sqlalchemy import Engine, event
-
 from edge_daemon import dispatcher, health, service, worker_handle
 from edge_daemon.sources import folder, tcp
-from edge_daemon.store import committer, engine, layout, migrate, revision
+from edge_daemon.store import committer, engine, layout, migrate, revision, upgrade
 
 
 def acknowledge_early() -> None:
@@ -141,9 +140,16 @@ def next_release() -> None:
     migrate.migrate.__kwdefaults__ = {"migrations": scripts, "revision": NEXT_REVISION}
     left = int(os.environ.get("EDGE_KILL_AT", "0"))
 
-    @event.listens_for(Engine, "before_cursor_execute")
-    def count(*_: object) -> None:
+    def count(_statement: str) -> None:  # called as a statement begins
         nonlocal left
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def connect(database: Path) -> sqlite3.Connection:
+        db = engine.connect(database)
+        db.set_trace_callback(count)
+        return db
+
+    for module in (upgrade, committer):
+        module.connect = connect

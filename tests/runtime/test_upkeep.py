@@ -409,9 +409,7 @@ def test_what_is_not_safe_is_kept(keep, why, monkeypatch):
     if why == "dead letter":
         with closing(connect(box.data)) as db:
             digest = db.execute("SELECT digest FROM outbox").fetchone()["digest"]
-        box.store.transact(
-            lambda db: db.exec_driver_sql("UPDATE outbox SET state = 'dead'") and digest
-        )
+        box.store.transact(lambda db: db.execute("UPDATE outbox SET state = 'dead'") and digest)
     if why == "waits":
         box.store.requeue(first)
     if why == "clock":

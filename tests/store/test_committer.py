@@ -5,13 +5,12 @@ import threading
 from concurrent.futures import wait
 
 import pytest
-from sqlalchemy import event, text
 
 from edge_daemon.errors import EdgeError, Fatal, Retryable
 from edge_daemon.store import engine
 from edge_daemon.store.committer import MAX_STRIKES, Committer
 
-INSERT = text("INSERT INTO t (id) VALUES (:id)")
+INSERT = "INSERT INTO t (id) VALUES (:id)"
 
 
 @pytest.fixture
@@ -80,13 +79,14 @@ def test_a_failing_operation_in_a_group_undoes_only_itself(committer, database):
 
 
 def test_waiting_operations_share_a_commit(committer):
-    commits = []
-    event.listen(committer._engine, "commit", commits.append)
+    seen = []
+    committer.submit(lambda db: db.set_trace_callback(seen.append)).result()
+    seen.clear()
     held = Held(committer)
     answers = [committer.submit(put(number)) for number in range(100)]
     held.release()
     wait(answers)
-    assert len(commits) == 3  # the held one, then 64 and 36
+    assert seen.count("COMMIT") == 3  # the held one, then 64 and 36
 
 
 def test_nobody_is_answered_before_the_commit(committer, database):
@@ -104,8 +104,7 @@ def test_nobody_is_answered_before_the_commit(committer, database):
 def test_a_transaction_that_the_database_ended_fails_its_whole_group(committer, database):
     held = Held(committer)
     answers = [
-        committer.submit(work)
-        for work in (put(1), lambda db: db.exec_driver_sql("ROLLBACK"), put(2))
+        committer.submit(work) for work in (put(1), lambda db: db.execute("ROLLBACK"), put(2))
     ]
     held.release()
     wait(answers)
@@ -119,11 +118,11 @@ def test_a_transaction_that_the_database_ended_fails_its_whole_group(committer, 
 def test_a_full_disk_is_to_be_tried_later(committer, database):
     def limit(pages):
         return committer.submit(
-            lambda db: db.exec_driver_sql(f"PRAGMA max_page_count={pages}").scalar()
+            lambda db: db.execute(f"PRAGMA max_page_count={pages}").fetchone()[0]
         ).result()
 
     limit(3)
-    large = text("INSERT INTO t (blob) VALUES (zeroblob(100000))")
+    large = "INSERT INTO t (blob) VALUES (zeroblob(100000))"
     with pytest.raises(Retryable, match="full"):
         committer.submit(lambda db: db.execute(large)).result()
     assert committer.submit(put(1)).result() == 1
@@ -207,7 +206,7 @@ def test_a_database_that_cannot_be_opened(tmp_path):
 def test_durability_settings(committer):
     def read(db):
         names = ("journal_mode", "synchronous", "foreign_keys")
-        return [db.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names]
+        return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
     assert committer.submit(read).result() == ["wal", 2, 1]
 

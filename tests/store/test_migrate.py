@@ -13,9 +13,9 @@ from alembic.migration import MigrationContext
 
 from edge_daemon.errors import EXIT_FAILED, Fatal, Retryable
 from edge_daemon.store import layout, queries
-from edge_daemon.store.engine import make_engine
 from edge_daemon.store.migrate import MIGRATIONS, migrate
 from edge_daemon.store.schema import metadata
+from edge_daemon.store.upgrade import make_engine
 from edge_daemon.store.writer import Store
 
 LATER = f"{int(layout.REVISION) + 1:04d}"

@@ -8,7 +8,6 @@ from contextlib import closing
 import pytest
 
 from edge_daemon.store import layout
-from edge_daemon.store.committer import raw_connection
 
 MOST_STATEMENTS = 45
 """For a capture from acceptance to its result, in three transactions."""
@@ -18,10 +17,10 @@ MOST_COMMITS = 3
 def traced(store, work):
     """Run it; every statement that the writer gave to SQLite meanwhile."""
     seen: list[str] = []
-    store.transact(lambda db: raw_connection(db).set_trace_callback(seen.append))
+    store.transact(lambda db: db.set_trace_callback(seen.append))
     seen.clear()
     work()
-    store.transact(lambda db: raw_connection(db).set_trace_callback(None))
+    store.transact(lambda db: db.set_trace_callback(None))
     return seen
 
 

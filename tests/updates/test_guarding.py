@@ -169,7 +169,7 @@ def test_a_person_need_not_wait(guard, desk, offered, box):
 def set_aside(box, number: int, code: str = "not_classified") -> None:
     """Let captures come that nothing can be done with."""
     with Store.open(box, TestClock()) as store:
-        start = len(store.transact(lambda db: db.exec_driver_sql("SELECT 1 FROM captures").all()))
+        start = len(store.transact(lambda db: db.execute("SELECT 1 FROM captures").fetchall()))
         for index in range(start, start + number):
             data = f"capture {index}".encode()
             sha256 = hashlib.sha256(data).hexdigest()
