@@ -231,7 +231,7 @@ def _check_pictures(body: bytes) -> None:
     if len(body) > MAX_PICTURE_BYTES:
         raise AnswerError(f"pictures of {len(body)} bytes, the limit is {MAX_PICTURE_BYTES}")
     try:
-        pictures.decode(body)
+        pictures.check(body)
     except EdgeError as error:
         raise AnswerError(f"pictures: {error.message}") from error
 
