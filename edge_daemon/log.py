@@ -9,12 +9,15 @@ and digest, and the message for people stands in the database.
 from __future__ import annotations
 
 import enum
-import json
 import sys
-import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final, Literal, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
 
 Level = Literal["debug", "info", "warning", "error"]
 Stage = Literal[
@@ -170,6 +173,17 @@ EVENTS: Final[dict[Event, EventSpec]] = {
 calls the bytes that it discards."""
 
 
+def _only_listed(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Let through what the list names for this event; never a name of a person or a file."""
+    name = entry.get("event")
+    try:
+        spec = EVENTS[Event(str(name))]
+    except (KeyError, ValueError):
+        raise structlog.DropEvent from None
+    kept = {field: entry[field] for field in sorted(spec.fields) if entry.get(field) is not None}
+    return {"event": str(name), "stage": spec.stage, "level": spec.level, **kept}
+
+
 class EventLog:
     """Writes events and keeps repeats of a lasting condition down to its changes.
 
@@ -184,23 +198,19 @@ class EventLog:
     def __init__(self, level: Level = "info", stream: TextIO | None = None) -> None:
         self._least = _LEVELS[level]
         self._states: dict[str, str] = {}
-        self._stream = stream or sys.stderr
-        self._lock = threading.Lock()
+        self._logger = structlog.wrap_logger(
+            structlog.PrintLogger(stream or sys.stderr),
+            processors=[
+                _only_listed,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+        )
 
     def emit(self, event: Event, **fields: object) -> None:
         """Write one event; fields its specification does not list are dropped."""
-        spec = EVENTS[event]
-        if _LEVELS[spec.level] < self._least:
-            return
-        kept = {name: fields[name] for name in sorted(spec.fields) if fields.get(name) is not None}
-        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        entry = {
-            "event": event.value, "stage": spec.stage, "level": spec.level, **kept, "timestamp": at,
-        }  # fmt: skip
-        line = json.dumps(entry, default=repr)
-        with self._lock:
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
+        if _LEVELS[EVENTS[event].level] >= self._least:
+            self._logger.msg(event.value, **fields)
 
     def on_change(self, key: str, state: str, event: Event, **fields: object) -> bool:
         """Write the event only if `state` differs from the last one reported for `key`."""

@@ -224,5 +224,5 @@ def test_it_imports_no_stage(laboratory):
     )
     assert json.loads(done.stdout)["measures"]
     loaded = set(done.stderr.splitlines()[-1].split())
-    assert not loaded & {"sqlalchemy", "pydantic", "scipy", "onnxruntime"}
+    assert not loaded & {"sqlalchemy", "structlog", "pydantic", "scipy", "onnxruntime"}
     assert not loaded & {f"edge_daemon.{s}" for s in ("decode", "classify", "config", "pipeline")}

@@ -173,4 +173,4 @@ def test_show_loads_nothing_heavy(clinic):
 
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stderr.splitlines()[-1]))
-    assert not loaded & {"numpy", "sqlalchemy", "alembic", "pydantic", "rich"}
+    assert not loaded & {"numpy", "sqlalchemy", "alembic", "structlog", "pydantic", "rich"}

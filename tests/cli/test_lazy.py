@@ -40,7 +40,7 @@ def loaded(*args, env=None):
     return code, set(packages), set(modules), done.stdout
 
 
-HEAVY = {"numpy", "sqlalchemy", "alembic", "pydantic", "rich", "onnxruntime", "jax"}
+HEAVY = {"numpy", "sqlalchemy", "alembic", "structlog", "pydantic", "rich", "onnxruntime", "jax"}
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], []])

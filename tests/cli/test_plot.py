@@ -250,7 +250,7 @@ def test_show_of_pictures_needs_neither_numpy_nor_sqlalchemy(clinic):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert "low angle" in done.stdout
-    heavy = {"numpy", "sqlalchemy", "pydantic", "rich", "onnxruntime"}
+    heavy = {"numpy", "sqlalchemy", "pydantic", "structlog", "rich", "onnxruntime"}
     assert not heavy & set(re.findall(r"'(\w+)'", done.stderr))
 
 

@@ -13,7 +13,7 @@ import pytest
 from edge_daemon import errors
 from edge_daemon.records import CELL_CLASSES
 
-HEAVY = ("numpy", "sqlalchemy", "alembic", "pydantic", "rich", "onnxruntime")
+HEAVY = ("numpy", "sqlalchemy", "alembic", "structlog", "pydantic", "rich", "onnxruntime")
 
 
 def test_listing_is_newest_first_and_reads_aloud(invoke, clinic):

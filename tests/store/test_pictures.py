@@ -200,7 +200,7 @@ def test_reading_needs_the_standard_library_only():
     script = """
         import sys
         import edge_daemon.store.pictures
-        heavy = {"numpy", "sqlalchemy", "pydantic"}
+        heavy = {"numpy", "sqlalchemy", "pydantic", "structlog"}
         print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
     """
     done = subprocess.run(

@@ -292,7 +292,7 @@ def test_a_path_with_odd_characters(tmp_path, clock, make):
 def test_asking_imports_nothing_heavy():
     script = (
         "import sys, edge_daemon.store.queries\n"
-        "heavy = {'sqlalchemy', 'alembic', 'numpy', 'pydantic', 'click', 'rich'}\n"
+        "heavy = {'sqlalchemy', 'alembic', 'numpy', 'pydantic', 'structlog', 'click', 'rich'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
