@@ -18,7 +18,7 @@ from edge_daemon.errors import EXIT_BAD_CONFIG, Fatal
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-REVISION: Final = "0006"
+REVISION: Final = "0007"
 """Newest migration; revisions are zero-padded so that text order is age."""
 
 MIGRATIONS: Final = Path(__file__).resolve().parent / "migrations"

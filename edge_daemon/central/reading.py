@@ -142,6 +142,11 @@ def _shown(table: Table, chain: str) -> str:
     if table is schema.chains:
         of_mine = f"SELECT chain_id FROM main.clinics WHERE id IN {mine}"  # noqa: S608 - our names
         return f"id = {chain} OR id IN ({of_mine})"
+    if table is schema.rollouts:
+        return "1"
+    if table is schema.ring_pins:
+        own = f"SELECT id FROM main.devices WHERE clinic_id IN {mine}"  # noqa: S608 - our names
+        return f"device_id IN ({own})"
     if table is schema.audit:
         return f"clinic_id IN {mine} OR chain_id = {chain}"
     return f"clinic_id IN {mine}" if table in READABLE else "0"

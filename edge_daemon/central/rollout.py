@@ -23,6 +23,7 @@ _SEEN: Final = dt.timedelta(days=7)
 """A box that was silent for so long is not waited for."""
 
 State = Literal["running", "halted", "done", "rolled_back"]
+STATES: Final[tuple[State, ...]] = ("running", "halted", "done", "rolled_back")
 Word = Literal["active", "failed", "trying", "unused", "unknown"]
 
 
@@ -81,32 +82,38 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Boxes of the open rings, by their word."""
+    """Boxes by their word; those that were silent for a week count only where it failed."""
 
     boxes: int
     active: int
     failed: int
     trying: int
+    waiting: int
     unused: int
     silent: int
 
 
-def count(rollout: Rollout, boxes: Sequence[Box], now: dt.datetime) -> Count:
-    """Sum up the rings that are open."""
-    inside = [box for box in boxes if box.ring <= rollout.ring]
-    heard = [b for b in inside if b.seen_at is not None and now - b.seen_at <= _SEEN]
+def counted(boxes: Sequence[Box], now: dt.datetime) -> Count:
+    """Sum up some boxes."""
+    heard = [b for b in boxes if b.seen_at is not None and now - b.seen_at <= _SEEN]
 
     def of(word: Word) -> int:
         return sum(box.word == word for box in heard)
 
     return Count(
-        boxes=len(inside),
+        boxes=len(boxes),
         active=of("active"),
-        failed=sum(box.word == "failed" for box in inside),
-        trying=of("trying") + of("unknown"),
+        failed=sum(box.word == "failed" for box in boxes),
+        trying=of("trying"),
+        waiting=of("unknown"),
         unused=of("unused"),
-        silent=len(inside) - len(heard),
+        silent=len(boxes) - len(heard),
     )
+
+
+def count(rollout: Rollout, boxes: Sequence[Box], now: dt.datetime) -> Count:
+    """Sum up the rings that are open."""
+    return counted([box for box in boxes if box.ring <= rollout.ring], now)
 
 
 def step(rollout: Rollout, boxes: Sequence[Box], now: dt.datetime) -> Rollout:
@@ -143,7 +150,7 @@ def _well(counted: Count) -> bool:
 
     Boxes that are all silent show nothing.
     """
-    using = counted.active + counted.trying
+    using = counted.active + counted.trying + counted.waiting
     return counted.active * 2 >= using if using else counted.unused > 0
 
 

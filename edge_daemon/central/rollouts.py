@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from edge_daemon.errors import EXIT_NOT_FOUND, EdgeError, Fatal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Connection, Engine, RowMapping
+    from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
 
     from edge_daemon.central.rollout import Word
 
@@ -157,9 +158,10 @@ class Rollouts:
         now = datetime.now(UTC)
         with self._engine.begin() as db:
             found = []
+            told = told_by_boxes(db)
             for row in reversed(_rows(db)):
-                rollout = _rollout(row)
-                counted = count(rollout, _boxes(db, rollout.item), now)
+                rollout = rollout_of(row)
+                counted = count(rollout, _boxes(told, rollout.item), now)
                 found.append(
                     {
                         "item": rollout.item,
@@ -184,7 +186,7 @@ class Rollouts:
             self.move()
         with self._engine.begin() as db:
             ring = _ring(db, device_id)
-            rollouts = [_rollout(row) for row in _rows(db)]
+            rollouts = [rollout_of(row) for row in _rows(db)]
         return {
             "ring": ring,
             "may_take": sorted(r.item for r in rollouts if may_take(r, ring)),
@@ -196,11 +198,11 @@ class Rollouts:
         self._moved_at = time.monotonic()
         now = now or datetime.now(UTC)
         with self._engine.begin() as db:
-            for row in _rows(db, lock=True):
-                before = _rollout(row)
-                if before.state != "running":
-                    continue
-                after = step(before, _boxes(db, before.item), now)
+            running = [row for row in _rows(db, lock=True) if row["state"] == "running"]
+            told = told_by_boxes(db) if running else []
+            for row in running:
+                before = rollout_of(row)
+                after = step(before, _boxes(told, before.item), now)
                 if after == before:
                     continue
                 db.execute(
@@ -246,7 +248,8 @@ def _one(db: Connection, item: str) -> RowMapping:
     return row
 
 
-def _rollout(row: RowMapping) -> Rollout:
+def rollout_of(row: RowMapping) -> Rollout:
+    """Read a row of `rollouts`."""
     return Rollout(
         item=row["item"],
         state=row["state"],
@@ -265,31 +268,76 @@ def _ring(db: Connection, device_id: str) -> int:
     return ring_of(device_id) if pinned is None else int(pinned)
 
 
-def _boxes(db: Connection, item: str) -> list[Box]:
-    """Read what every box that is not revoked last said of an item."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a box last said of updates.
+
+    Attributes
+    ----------
+    updates
+        As the box wrote it, for `word_in`; not believed to be well formed.
+    """
+
+    device_id: str
+    name: str
+    clinic: str
+    ring: int
+    seen_at: datetime | None
+    updates: Any
+
+
+def told_by_boxes(db: Connection, *narrowed: ColumnElement[bool]) -> list[Told]:
+    """Read what every box that is not revoked last said; each word once, however many rollouts."""
     devices, health, pins = schema.devices, schema.health, schema.ring_pins
     query = (
-        select(devices.c.id, devices.c.seen_at, health.c.body, pins.c.ring)
+        select(
+            devices.c.id,
+            devices.c.name,
+            schema.clinics.c.name.label("clinic"),
+            devices.c.seen_at,
+            health.c.body,
+            pins.c.ring,
+        )
+        .join(schema.clinics, schema.clinics.c.id == devices.c.clinic_id)
         .outerjoin(health, health.c.device_id == devices.c.id)
         .outerjoin(pins, pins.c.device_id == devices.c.id)
-        .where(devices.c.revoked_at.is_(None))
+        .where(devices.c.revoked_at.is_(None), *narrowed)
+        .order_by(schema.clinics.c.name, devices.c.name, devices.c.id)
     )
     return [
-        Box(
+        Told(
             device_id=row.id,
+            name=row.name,
+            clinic=row.clinic,
             ring=ring_of(row.id) if row.ring is None else row.ring,
-            word=word_of(row.body, item),
             seen_at=None if row.seen_at is None else _utc(row.seen_at),
+            updates=_updates_in(row.body),
         )
         for row in db.execute(query)
     ]
 
 
+def _boxes(told: Sequence[Told], item: str) -> list[Box]:
+    return [Box(one.device_id, one.ring, word_in(one.updates, item), one.seen_at) for one in told]
+
+
+def _updates_in(body: str | None) -> Any:
+    try:
+        return json.loads(body or "{}").get("updates")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+
+
 def word_of(body: str | None, item: str) -> Word:
+    """Read what a box says of an item in a word about itself."""
+    return word_in(_updates_in(body), item)
+
+
+def word_in(updates: Any, item: str) -> Word:
     """Read what a box says of an item; what it says is not believed to be well formed."""
     key, _, version = item.partition("@")
     try:
-        told = json.loads(body or "{}").get("updates") or {"items": [], "unneeded": []}
+        told = updates or {"items": [], "unneeded": []}
         mine = [one for one in told["items"] if one["item"] == key]
         said: dict[str, Any] = mine[0] if mine else {"blocked": [], "version": "", "candidate": ""}
         if version in said["blocked"]:

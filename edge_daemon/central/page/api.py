@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from edge_daemon.central.feeds.export import bundles_after
-from edge_daemon.central.fleet import agreement, boxes, deeds, results
+from edge_daemon.central.fleet import agreement, boxes, deeds, results, updates
 from edge_daemon.central.page import writing
 from edge_daemon.central.page.asking import SEARCH, AskingError, ask, wanted
 from edge_daemon.central.page.openapi import description
@@ -184,6 +184,15 @@ def drift(request: Request) -> Response:
     return JSONResponse({"averages": writing.plain(found)})
 
 
+def list_updates(request: Request) -> Response:
+    """List updates on their way through the fleet, newest first."""
+    ask(_given(request), ())
+    site, person = who(request)
+    with site.reader.reading(person.scope) as db:
+        found = updates.updates(db, person.scope, _now())
+    return JSONResponse({"rollouts": [writing.update(one) for one in found]})
+
+
 def list_deeds(request: Request) -> Response:
     """List who did what, newest first."""
     asked = ask(_given(request), ("action", "limit", "before_id"))
@@ -242,6 +251,7 @@ ROUTES: Final = [
         ("/fhir", fhir),
         ("/agreement", compare),
         ("/drift", drift),
+        ("/rollouts", list_updates),
         ("/audit", list_deeds),
         ("/clinics", list_clinics),
         ("/openapi.json", describe),

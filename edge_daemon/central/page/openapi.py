@@ -12,6 +12,7 @@ from edge_daemon.central.fleet.reading_documents import CODES
 from edge_daemon.central.fleet.words import KINDS
 from edge_daemon.central.page.asking import PARAMETERS, SEARCH, STATUS
 from edge_daemon.central.page.openapi_boxes import BOX_PATHS, BOX_SCHEMAS
+from edge_daemon.central.rollout import STATES
 from edge_daemon.records import SPECIES
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ _MEDIAN: Final = _object(n=_WHOLE, median=_NUMBER, low=_NUMBER, high=_NUMBER, sp
 _STREAM: Final = _object(
     state=_words(("too_few", "in_control", "drift")), values=_WHOLE, target=_or_null(_NUMBER),
     limit_percent=_or_null(_NUMBER), percent=_list(_NUMBER), drifting=_WHOLE,
+)  # fmt: skip
+_BOXES: Final = _object(
+    boxes=_WHOLE, active=_WHOLE, failed=_WHOLE, trying=_WHOLE, waiting=_WHOLE, unused=_WHOLE,
+    silent=_WHOLE,
 )  # fmt: skip
 
 SCHEMAS: Final[Json] = {
@@ -176,6 +181,17 @@ SCHEMAS: Final[Json] = {
         ),
         next=_or_null(_WHOLE),
     ),
+    "Rollouts": _object(
+        rollouts=_list(
+            _object(
+                item=_TEXT, state=_words(STATES), ring=_WHOLE, hours=_NUMBER,
+                max_failed_percent=_NUMBER, ring_since=_MOMENT, well_since=_or_null(_MOMENT),
+                reason=_TEXT, created_at=_MOMENT, reached=_BOXES,
+                rings=_list(_object(number=_WHOLE, share=_WHOLE, open=_TRUTH, boxes=_BOXES)),
+                failed=_list(_object(id=_TEXT, name=_TEXT, clinic=_TEXT, ring=_WHOLE)),
+            )
+        )
+    ),
     "Clinics": _object(clinics=_list(_object(id=_WHOLE, name=_TEXT)), flags=_list(_TEXT)),
 }  # fmt: skip
 
@@ -264,6 +280,10 @@ def description() -> Json:
             ("days", "instrument", "species"),
         ),
         "/api/v1/drift": _get("Moving averages that have left their limits.", "Averages"),
+        "/api/v1/rollouts": _get(
+            "Updates on their way through the fleet, newest first, and what the boxes that you see "
+            "say of them.", "Rollouts",
+        ),
         "/api/v1/audit": _get("Who did what, newest first.", "Deeds",
                               ("action", "limit", "before_id")),
         "/api/v1/clinics": _get("Clinics, and flags that results carry.", "Clinics"),

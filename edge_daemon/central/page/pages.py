@@ -12,11 +12,12 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from edge_daemon.central.audit import ACTIONS
-from edge_daemon.central.fleet import agreement, boxes, deeds, results
+from edge_daemon.central.fleet import agreement, boxes, deeds, results, updates
 from edge_daemon.central.page import render
 from edge_daemon.central.page.api import chosen, number, who
 from edge_daemon.central.page.asking import SEARCH, AskingError, ask, wanted
 from edge_daemon.central.page.guard import COOKIE
+from edge_daemon.central.rollout import LAST
 from edge_daemon.quality.pairs import MIN_PAIRS
 from edge_daemon.quality.robust import FEWEST
 from edge_daemon.quality.verdict import GOALS
@@ -164,6 +165,16 @@ def compare(request: Request) -> Response:
     return render.page(request, "agreement.html", said)
 
 
+def list_updates(request: Request) -> Response:
+    """Show updates on their way through the fleet."""
+    _asked(request, ())
+    site, person = who(request)
+    with site.reader.reading(person.scope) as db:
+        found = updates.updates(db, person.scope, _now())
+    said = {"updates": found, "last": LAST, "most": updates.MOST}
+    return render.page(request, "updates.html", said)
+
+
 def list_deeds(request: Request) -> Response:
     """Show who did what."""
     asked = _asked(request, ("action", "before_id"))
@@ -247,6 +258,7 @@ ROUTES: Final = [
     Route("/results", list_results, methods=["GET"]),
     Route("/results/{result}", one_result, methods=["GET"]),
     Route("/agreement", compare, methods=["GET"]),
+    Route("/updates", list_updates, methods=["GET"]),
     Route("/audit", list_deeds, methods=["GET"]),
     Route("/sign-in", ask_who, methods=["GET"]),
     Route("/sign-in", sign_in, methods=["POST"]),

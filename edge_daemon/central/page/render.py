@@ -29,6 +29,7 @@ NAVIGATION: Final = (
     ("/", "Boxes"),
     ("/results", "Results"),
     ("/agreement", "Agreement and drift"),
+    ("/updates", "Updates"),
     ("/audit", "Who did what"),
 )
 """The pages every other page links to."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edge_daemon.central.fleet.agreement import Agreement, Line
     from edge_daemon.central.fleet.boxes import Box
+    from edge_daemon.central.fleet.updates import Update
 
 _PLAIN: Final = (
     "id", "at", "at_trusted", "simulated", "status", "clinic_id", "clinic", "device", "box",
@@ -44,6 +45,12 @@ def box(one: Box) -> dict[str, Any]:
     summary = found.pop("summary")
     return {**found, "version": None if summary is None else summary["version"],
             "state": None if summary is None else summary["state"]}  # fmt: skip
+
+
+def update(one: Update) -> dict[str, Any]:
+    """Describe a rollout."""
+    found: dict[str, Any] = plain(one)
+    return {**found.pop("rollout"), **found}
 
 
 def agreed(found: Agreement) -> dict[str, Any]:

@@ -11,8 +11,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from sqlalchemy import update
+
+from edge_daemon.central import schema
+from edge_daemon.central.audit import Actor
 from edge_daemon.central.fleet import results
 from edge_daemon.central.reading import EVERYTHING, Reader
+from edge_daemon.central.rollouts import Rollouts
 from edge_daemon.central.store import CentralStore
 from tests.central.fleet.visiting import PASSWORD, served
 from tests.central.fleet.world import REVIEW, World, condition, now
@@ -46,6 +51,7 @@ def furnish(store):
         boxes[town] = box = world.box(clinic, "Laboratory")
         _measure(box, 130 if town == "Harbour" else 16, number)
     _states(world, boxes)
+    _updates(world, boxes)
     hard = _hard_names(world, world.roster.add_chain(HOSTILE[:60]))
     world.roster.add("ops", "operator", password=PASSWORD)
     world.roster.add("chief", "chain", chain_id=sea, password=PASSWORD)
@@ -84,11 +90,11 @@ def _states(world, boxes):
         "port_blind", "error", "source cell-counter is blind: the port is not there",
         "Check the cable, the analyzer and `port`; it is opened again by itself.", ago_h=1,
     )  # fmt: skip
-    boxes["Hill Road"].tell({"state": "failing", "conditions": [blind]})
+    boxes["Hill Road"].tell(
+        {"state": "failing", "conditions": [blind]}, updates=_on_model(blocked=["0.5.0"])
+    )
     boxes["Meadow"].tell()
     boxes["Meadow"].age(6 * DAY)
-    taken = [{"item": "model/sim_optical4", "version": "0.4.0", "candidate": "0.5.0"}]
-    boxes["Lakeside"].tell(updates={"items": taken})
     late = {"waiting": 312, "oldest_waiting": (now() - 4 * DAY).isoformat(), "dead": 0,
             "message": "no whole answer: ConnectTimeoutError"}  # fmt: skip
     boxes["Station"].tell(sync=late)
@@ -109,6 +115,38 @@ def _states(world, boxes):
     boxes["Lakeside"].run("SIM-1", "horse", simulated=True)
     boxes["Lakeside"].run("empty", values={"RBC": 0.0}, measurements=[], flags=[FAILED])
     boxes["Lakeside"].send()
+
+
+def _on_model(version="0.4.0", candidate=None, *, samples=0, blocked=()):
+    """What a box says of the model it has from a signed update."""
+    one = {"item": "model/sim_optical4", "version": version, "candidate": candidate,
+           "samples": samples, "blocked": list(blocked)}  # fmt: skip
+    return {"items": [one], "unneeded": []}
+
+
+def _updates(world, boxes):
+    """Let four updates be in the four states they can be in."""
+    rollouts = Rollouts(world.store.engine, Actor("root", "command"))
+    for town, ring, said in (
+        ("Riverside", 0, _on_model("0.5.0")),
+        ("Lakeside", 0, _on_model("0.4.0", "0.5.0", samples=12)),
+        ("Harbour", 1, _on_model("0.5.0")),
+    ):
+        boxes[town].tell(updates=said)
+        rollouts.pin(boxes[town].device.id, ring)
+    rollouts.pin(boxes["Hill Road"].device.id, 1)
+    for item, ring in (
+        ("intervals/dog@2.1.0", 3),
+        (f"profile/{HOSTILE[:40]}@1.0.0", 0),
+        ("rules/site@1.2.0", 1),
+        ("model/sim_optical4@0.5.0", 1),
+    ):
+        rollouts.start(item, hours=48, max_failed_percent=90, ring=ring)
+    rollouts.set_state("rules/site@1.2.0", "halted", "cats are flagged that should not be")
+    rollouts.set_state(f"profile/{HOSTILE[:40]}@1.0.0", "rolled_back", HOSTILE)
+    with world.store.engine.begin() as db:
+        over = update(schema.rollouts).where(schema.rollouts.c.item == "intervals/dog@2.1.0")
+        db.execute(over.values(state="done"))
 
 
 def _hard_names(world, chain):

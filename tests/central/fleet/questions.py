@@ -29,6 +29,7 @@ def asked(size: Size) -> list[tuple[str, str]]:
         "/api/v1/clinics",
         "/api/v1/fhir?limit=50",
         "/agreement?days=90",
+        "/updates",
         "/audit",
         "/audit?action=noted",
         "/audit?action=box_refused",

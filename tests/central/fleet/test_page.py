@@ -45,8 +45,8 @@ def page(fleet, url):
 
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 """For what has nothing to do with the database."""
-PAGES = ("/", "/results", "/agreement", "/audit")
-CALLS = ("boxes", "results", "agreement", "drift", "audit", "clinics")
+PAGES = ("/", "/results", "/agreement", "/updates", "/audit")
+CALLS = ("boxes", "results", "agreement", "drift", "rollouts", "audit", "clinics")
 
 
 @SQLITE

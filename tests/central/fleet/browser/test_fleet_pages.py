@@ -14,7 +14,14 @@ from tests.web.browser.looks import too_wide, violations
 from tests.web.browser.watching import HOSTILE, LONG, NARROW, SCRIPTS, WIDE
 
 LOOKS = {"desktop": (WIDE, "light"), "phone-dark": (NARROW, "dark")}
-BOTH = ("/", "/boxes/{boxes[hard]}", "/results", "/results/{results[said]}", "/agreement")
+BOTH = (
+    "/",
+    "/boxes/{boxes[hard]}",
+    "/results",
+    "/results/{results[said]}",
+    "/agreement",
+    "/updates",
+)
 WIDE_ONLY = (
     "/?kind=behind&clinic=1",
     "/boxes/{boxes[Harbour]}",
@@ -101,6 +108,23 @@ def test_the_drifting_analyzer_is_named_with_what_to_do(visit):
     assert "agrees" in dogs
 
 
+def test_the_operator_sees_where_an_update_failed_and_what_to_do(visit):
+    watched = visit()
+    page = watched.go("/")
+    page.get_by_role("link", name="Updates").click()
+    page.wait_for_url("**/updates")
+    update = page.locator(".update").filter(has_text="Model sim_optical4 0.5.0")
+    assert "On its way" in update.inner_text()
+    ring = update.locator("tbody tr").nth(1)
+    assert ring.locator("td").all_inner_texts()[:3] == ["2", "1", "1"]  # boxes, use it, failed
+    assert "rollout halt model/sim_optical4@0.5.0" in update.inner_text()
+    halted = page.locator(".update").filter(has_text="Halted")
+    assert "Cats are flagged that should not be." in halted.inner_text()
+    update.get_by_role("link", name="Laboratory, Hill Road").click()
+    page.wait_for_url("**/boxes/*")
+    assert "Hill Road" in page.locator("main").inner_text()
+
+
 def test_results_of_a_chain_are_narrowed_and_taken_as_a_file(visit):
     watched = visit(user="chief")
     page = watched.go("/results")
@@ -176,6 +200,7 @@ PICTURES = {
     "fleet-boxes.png": ("/?clinic=0", (1120, 760)),
     "fleet-results.png": ("/results?text=", (1120, 640)),
     "fleet-agreement.png": ("/agreement?species=dog", (1180, 720)),
+    "fleet-updates.png": ("/updates", (1120, 640)),
 }
 
 
