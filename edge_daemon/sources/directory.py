@@ -25,7 +25,6 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _TEMPORARY: Final = ("~", ".part", ".tmp", ".crdownload", ".filepart")
 _MAX_DEPTH: Final = 16
-_CHUNK: Final = 1 << 20
 
 
 class RootLostError(Retryable):
@@ -205,10 +204,10 @@ def _read_all(fd: int, size: int) -> bytes:
     """Read `size` bytes and, if there are more, some of those, but no unbounded growth."""
     parts = []
     left = size + 1
-    while left > 0 and (part := os.read(fd, min(left, _CHUNK))):
+    while left > 0 and (part := os.read(fd, left)):
         parts.append(part)
         left -= len(part)
-    return b"".join(parts)
+    return b"".join(parts)  # usually one, which is not copied
 
 
 def _not_regular(name: str) -> Quarantine:

@@ -34,7 +34,7 @@ _FORMAT: Final = 1
 _LARGEST: Final = 8 << 20
 _LENGTH: Final = 4
 _MOST_BYTES: Final = 10
-_LONG: Final = re.compile(rb"[\x80-\xff]+[\x00-\x7f]?")
+_LONG: Final = re.compile(rb"[\x80-\xff]+[\x00-\x7f]")
 """A number of several bytes."""
 _DAMAGED: Final = (
     zlib.error, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
@@ -204,21 +204,21 @@ def _cells(
 
 def _varints(data: bytes) -> list[int]:
     """Read whole numbers with seven bits to a byte, the lowest first (LEB128)."""
+    if data and data[-1] & 0x80:
+        raise ValueError("a number is cut off")
+    # Between the long numbers, of which nearly all have two bytes, each byte is a number.
+    *between, rest = _LONG.split(data)
     numbers: list[int] = []
-    at = 0
-    for long in _LONG.finditer(data):
-        numbers += data[at : long.start()]  # what lies between is one number a byte
-        numbers.append(_number(long[0]))
-        at = long.end()
-    numbers += data[at:]
+    for short, one in zip(between, _LONG.findall(data), strict=True):
+        numbers += short
+        numbers.append(one[0] & 0x7F | one[1] << 7 if len(one) == 2 else _number(one))
+    numbers += rest
     return numbers
 
 
 def _number(one: bytes) -> int:
-    if len(one) > _MOST_BYTES or one[-1] & 0x80:
-        raise ValueError("a number is too long or cut off")
-    if len(one) == 2:  # nearly all of them
-        return one[0] & 0x7F | one[1] << 7
+    if len(one) > _MOST_BYTES:
+        raise ValueError("a number is too long")
     value = 0
     for byte in reversed(one):
         value = value << 7 | byte & 0x7F
