@@ -162,6 +162,23 @@ class Authority:
         _write(folder / "server.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
+def ends_at(path: Path) -> dt.datetime:
+    """Say until when a certificate is good.
+
+    Raises
+    ------
+    Fatal
+        There is no certificate in the file.
+    """
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError) as error:
+        raise Fatal(
+            f"{path}: no certificate can be read: {error}",
+            action="make one with `edge-daemon central certify`",
+        ) from error
+
+
 def _requested_key(request: str) -> ec.EllipticCurvePublicKey:
     if len(request) > _MAX_REQUEST:
         raise BadRequestError("the certificate request is too long")

@@ -10,7 +10,7 @@ from edge_daemon import errors
 from edge_daemon.cli import output
 from edge_daemon.cli.central_feeds import export, feed
 from edge_daemon.cli.central_people import add_people
-from edge_daemon.cli.central_places import needs_extra, open_store, places
+from edge_daemon.cli.central_places import needs_extra, open_store, places, server_folder
 from edge_daemon.cli.central_rollout import rollout
 from edge_daemon.cli.central_training import consent, training_set
 from edge_daemon.cli.options import json_option
@@ -46,6 +46,35 @@ def init(folder: Path, database: str | None, name: str, hosts: tuple[str, ...]) 
     with open_store(folder, database):
         pass
     click.echo(output.printable(f"{folder / 'fleet.pem'}: give this to every box with its code"))
+    click.echo(output.printable(_good_until(folder)))
+
+
+@central.command()
+@server_folder
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    required=True,
+    help="Name or address that boxes call the server by; repeatable.",
+)
+def certify(folder: Path, hosts: tuple[str, ...]) -> None:
+    """Make the server another certificate of the fleet's authority; start the server again then.
+
+    Boxes notice nothing: they trust the authority.
+    """
+    from edge_daemon.central.authority import Authority
+
+    needs_extra()
+    Authority.load(folder).certify_server(folder, list(hosts))
+    click.echo(output.printable(_good_until(folder)))
+
+
+def _good_until(folder: Path) -> str:
+    from edge_daemon.central.authority import ends_at
+
+    path = folder / "server.pem"
+    return f"{path}: good until {ends_at(path):%Y-%m-%d}"
 
 
 @central.command()
@@ -77,6 +106,8 @@ def serve(folder: Path, database: str | None, listen: str, s3: str | None, worke
     except ValueError as error:
         raise click.UsageError(f"{listen!r}: {error}") from error
     place = Place(folder, host, port, database=database, s3=s3, workers=workers)
+    if (folder / "server.pem").is_file():
+        output.say(_good_until(folder))
     output.say(f"listening on https://{host}:{port}")
     if not run(place):
         raise errors.Fatal(f"{listen}: cannot be listened on", action="See the message above.")

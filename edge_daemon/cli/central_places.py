@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edge_daemon.central.store import CentralStore
 
-_folder = click.option(
+server_folder = click.option(
     "--dir",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -34,7 +34,7 @@ _database = click.option(
 
 def places(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where the server's folder and database are."""
-    return _folder(_database(command))
+    return server_folder(_database(command))
 
 
 @contextlib.contextmanager
