@@ -19,6 +19,7 @@ import numpy as np
 
 from edge_daemon.classify.bundle import BundleShelf
 from edge_daemon.classify.calibrate import red_cell_peak
+from edge_daemon.classify.columns import channels_of, rows_of
 from edge_daemon.classify.pictures import draw
 from edge_daemon.classify.quantify import quantify
 from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR, Classifier
@@ -227,17 +228,16 @@ def pure_inference(
     arrays = {}
     for run in runs:
         channels, anchor = run.bundle.channels, run.bundle.manifest.input.anchor
-        columns = [run.batch.channels.index(channel) for channel in channels]
-        signals = np.ascontiguousarray(run.batch.signals[:, columns])
+        signals = channels_of(run.batch, channels)
         peak = red_cell_peak(signals, channels, anchor)
-        red = run.calls.posterior[:, :3].sum(axis=1) > RED_FLOOR
-        arrays[id(run)] = (signals, np.ascontiguousarray(signals[red]), peak)
+        red = np.flatnonzero(run.calls.posterior[:, :3].sum(axis=1) > RED_FLOOR)
+        arrays[id(run)] = (signals, rows_of(signals, red), peak)
 
     def infer(run: Run) -> None:
         every, red, peak = arrays[id(run)]
         for session, rows in zip(sessions, (every, red), strict=True):
             for start in range(0, len(rows), BATCH_ROWS):
-                session.run(rows[start : start + BATCH_ROWS], peak)
+                session.posterior(rows[start : start + BATCH_ROWS], peak)
 
     return infer
 

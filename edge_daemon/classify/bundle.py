@@ -25,6 +25,7 @@ from edge_daemon.classify.manifest import (
 )
 from edge_daemon.classify.session import (
     LATENT,
+    LOGS,
     PEAK,
     POSTERIOR,
     SIGNALS,
@@ -198,11 +199,15 @@ def _verify(bundle: Bundle, golden: bytes) -> None:
 def _check_signature(
     session: StageSession, file: Path, channels: int, latent: int, classes: int
 ) -> None:
+    events: tuple[tuple[int | None, ...], tuple[int | None, ...]]
+    signals, events = SIGNALS, ((None, channels), (None, classes))
+    if session.takes_logs:
+        signals, events = LOGS, ((channels, None), (classes, None))
     expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
-        SIGNALS: ("tensor(float)", (None, channels)),
+        signals: ("tensor(float)", events[0]),
         PEAK: ("tensor(float)", (channels,)),
         LATENT: ("tensor(float)", (None, latent)),
-        POSTERIOR: ("tensor(float)", (None, classes)),
+        POSTERIOR: ("tensor(float)", events[1]),
     }
     found = session.signature()
     if found != expected:

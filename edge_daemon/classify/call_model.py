@@ -139,7 +139,7 @@ class CallModel:
         posterior = np.empty((len(signals), 3), dtype=np.float32)
         for start in range(0, len(signals), BATCH_ROWS):
             rows = slice(start, start + BATCH_ROWS)
-            _, posterior[rows] = session.run(signals[rows], self._peak)
+            posterior[rows] = session.posterior(signals[rows], self._peak)
         return posterior
 
 

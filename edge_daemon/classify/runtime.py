@@ -77,12 +77,13 @@ class Classifier:
         red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
         stage2 = self._run(self._stage2, rows_of(signals, red), peak)
         stage2, _ = reestimate(stage2, self._priors2, weight=stage1[:, 0].take(red))
-        posterior = np.empty((len(CELL_CLASSES), len(signals)), dtype=np.float32).T
-        posterior[:, :3] = self._priors2
-        put_rows(posterior[:, :3], red, stage2)
-        posterior[:, :3] *= stage1[:, :1]
-        posterior[:, 3:] = stage1[:, 1:]
-        posterior /= posterior.sum(axis=1, keepdims=True)
+        columns = np.empty((len(CELL_CLASSES), len(signals)), dtype=np.float32)
+        columns[:3] = self._priors2[:, None]
+        put_rows(columns[:3].T, red, stage2)
+        columns[:3] *= stage1[:, 0]
+        columns[3:] = stage1[:, 1:].T
+        columns /= columns.sum(axis=0)
+        posterior = columns.T
         return CellCalls(posterior=posterior, codes=called(posterior), peak=peak)
 
     def _inputs(self, batch: CellBatch) -> NDArray[np.float32]:
@@ -112,7 +113,7 @@ class Classifier:
         posterior = np.empty((3, len(signals)), dtype=np.float32).T
         for rows in _batches(len(signals)):
             try:
-                _, posterior[rows] = session.run(signals[rows], peak)
+                posterior[rows] = session.posterior(signals[rows], peak)
             except ModelError as error:
                 raise Quarantine(
                     "not_classified",
@@ -123,10 +124,11 @@ class Classifier:
         return posterior
 
     def _check(self, posterior: NDArray[np.float32]) -> None:
-        sums = posterior.sum(axis=1)
+        sums = posterior.T.sum(axis=0)
         # Written so that NaN fails.
-        good = (posterior.min(initial=0.0) >= 0.0) and bool(
-            np.all(np.abs(sums - 1.0) <= _ROW_SUM_TOLERANCE)
+        good = (posterior.min(initial=0.0) >= 0.0) and (
+            sums.max(initial=1.0) - 1.0 <= _ROW_SUM_TOLERANCE
+            and 1.0 - sums.min(initial=1.0) <= _ROW_SUM_TOLERANCE
         )
         if not good:
             bad = int(np.sum(~(np.abs(sums - 1.0) <= _ROW_SUM_TOLERANCE)))

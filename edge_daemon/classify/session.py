@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,10 +12,15 @@ from edge_daemon.errors import EdgeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SIGNALS = "signals"
-PEAK = "peak"
-LATENT = "latent"
-POSTERIOR = "posterior"
+SIGNALS: Final = "signals"
+"""Input of the graphs of earlier bundles, which take and give rows: an event each."""
+LOGS: Final = "logs"
+PEAK: Final = "peak"
+LATENT: Final = "latent"
+POSTERIOR: Final = "posterior"
+
+_TINY: Final = np.float32(1e-12)
+"""What a logarithm is taken of at least; far below what a graph tells apart."""
 
 
 class ModelError(EdgeError):
@@ -31,6 +36,12 @@ class StageSession:
         Serialised ONNX, already checked against its digest.
     label
         File name, for messages.
+
+    Attributes
+    ----------
+    takes_logs
+        Whether the graph takes logarithms, channel by channel, and gives posteriors class by
+        class; those of earlier bundles take and give rows.
     """
 
     def __init__(self, model: bytes, label: str) -> None:
@@ -54,6 +65,7 @@ class StageSession:
                 f"{label}: onnxruntime {ort.__version__} cannot load the graph: {error}",
                 action="install the bundle again; if it stays, it was made for another runtime",
             ) from error
+        self.takes_logs = any(node.name == LOGS for node in self._session.get_inputs())
 
     def signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
         """Return name → (type, shape) of every input and output; None is a free dimension."""
@@ -89,14 +101,36 @@ class StageSession:
         ModelError
             The runtime failed.
         """
-        feed = {SIGNALS: np.ascontiguousarray(signals), PEAK: peak}
+        latent, posterior = self._outputs([LATENT, POSTERIOR], signals, peak)
+        return latent, posterior.T if self.takes_logs else posterior
+
+    def posterior(
+        self, signals: NDArray[np.float32], peak: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Run the graph for the posterior alone; see `run`."""
+        (posterior,) = self._outputs([POSTERIOR], signals, peak)
+        return posterior.T if self.takes_logs else posterior
+
+    def _outputs(
+        self, names: list[str], signals: NDArray[np.float32], peak: NDArray[np.float32]
+    ) -> list[NDArray[np.float32]]:
+        if self.takes_logs:
+            feed = {LOGS: logarithms(signals), PEAK: peak}
+        else:
+            feed = {SIGNALS: np.ascontiguousarray(signals), PEAK: peak}
         try:
-            latent, posterior = self._session.run([LATENT, POSTERIOR], feed)
+            found: list[NDArray[np.float32]] = self._session.run(names, feed)
         except Exception as error:  # see above
             raise ModelError(
                 f"{self._label}: onnxruntime {ort.__version__} failed: {error}"
             ) from error
-        return latent, posterior
+        return found
+
+
+def logarithms(signals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Natural logarithms ``(channels, events)`` of signals ``(events, channels)``, any order."""
+    logs = np.maximum(signals.T, _TINY, order="C")
+    return np.log(logs, out=logs)
 
 
 def runtime_version() -> str:

@@ -1,10 +1,11 @@
 """ONNX graphs of the two stages, built by hand from numpy weights.
 
-Both stages are the same graph: divide by the run's red-cell peak, logarithm, scale, encoder
-(Gemm + ReLU), latent, and a head of densities over the latent space. IDEC's head is a Student-t
-kernel around its cluster centres, VaDE's a Gaussian mixture; both are quadratic forms of the
-latent, so one graph serves. Only the encoder is quantized; the heads stay float, where a rare
-class is decided by far tails.
+Both stages are the same graph: logarithms over the run's red-cell peak, scale, encoder (Gemm +
+ReLU), latent, and a head of densities over the latent space. IDEC's head is a Student-t kernel
+around its cluster centres, VaDE's a Gaussian mixture; both are quadratic forms of the latent, so
+one graph serves. Only the encoder is quantized; the heads stay float, where a rare class is
+decided by far tails. Before the encoder and after it channels and classes are rows: what holds
+for a channel then goes over all events at once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_daemon.classify.session import LATENT, LOGS, PEAK, POSTERIOR
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,8 +28,6 @@ OPSET: Final = 17
 IR_VERSION: Final = 8
 FLOOR: Final = 1e-3
 """Smallest signal over the red-cell peak that the logarithm still tells apart."""
-_TINY: Final = 1e-12
-"""What a logarithm is taken of at least; below `FLOOR` over any peak."""
 CLIP: Final = 4.0
 """Scaled inputs are clipped to ±`CLIP`, so that int8 steps are not spent on outliers."""
 
@@ -117,14 +118,18 @@ def encoder_inputs(
 
 
 def build_graph(network: Network, name: str) -> onnx.ModelProto:
-    """Build the float graph of a stage: ``signals, peak`` → ``latent, posterior``."""
+    """Build the float graph of a stage: ``logs, peak`` → ``latent, posterior``.
+
+    Logarithms of the signals are ``(channels, events)``, the latent is ``(events, dimensions)``,
+    the posterior ``(classes, events)``.
+    """
     builder = _Builder()
     hidden = _preprocess(builder, network)
     # The encoder: what is quantized.
     for index, (weight, bias) in enumerate(network.layers):
         last = index == len(network.layers) - 1
         inputs = [hidden, builder.constant(weight), builder.constant(bias)]
-        hidden = builder.node("Gemm", inputs, output="latent" if last else None)
+        hidden = builder.node("Gemm", inputs, output=LATENT if last else None)
         if not last:
             hidden = builder.node("Relu", [hidden])
     _density_head(builder, network.head)
@@ -133,8 +138,8 @@ def build_graph(network: Network, name: str) -> onnx.ModelProto:
     graph = helper.make_graph(
         builder.nodes,
         name,
-        [_tensor("signals", ["events", channels]), _tensor("peak", [channels])],
-        [_tensor("latent", ["events", network.latent]), _tensor("posterior", ["events", classes])],
+        [_tensor(LOGS, [channels, "events"]), _tensor(PEAK, [channels])],
+        [_tensor(LATENT, ["events", network.latent]), _tensor(POSTERIOR, [classes, "events"])],
         builder.initializers,
     )
     model = helper.make_model(
@@ -148,26 +153,25 @@ def build_graph(network: Network, name: str) -> onnx.ModelProto:
 
 
 def _preprocess(builder: _Builder, network: Network) -> str:
-    """Logarithms over the peak, shifted and scaled by one product, clipped.
-
-    The own logarithm of a channel is that over the peak and the peak's: no column is read twice.
-    `FLOOR` is applied to what was scaled, where it is another number for each input.
-    """
-    channels = len(network.shift) - len(network.absolute)
-    sources = [*range(channels), *network.absolute]
-    weight = np.zeros((channels, len(sources)), dtype=np.float32)
-    weight[sources, range(len(sources))] = network.scale
-    own = weight.copy()
-    own[:, :channels] = 0
-    positive = builder.node(
-        "Max", [builder.node("Div", ["signals", "peak"]), builder.constant(np.float32(_TINY))]
+    """Logarithms over the peak and of some channels their own, scaled, clipped: a row an event."""
+    rows = builder.constant(np.array([1], dtype=np.int64))
+    over_peak = builder.node(
+        "Sub", [LOGS, builder.node("Unsqueeze", [builder.node("Log", [PEAK]), rows])]
     )
-    logs = builder.node("Log", [positive])
-    of_peak = builder.node("MatMul", [builder.node("Log", ["peak"]), builder.constant(own)])
-    offset = builder.node("Sub", [of_peak, builder.constant(network.shift * network.scale)])
-    scaled = builder.node("Gemm", [logs, builder.constant(weight), offset], name=EXACT)
-    least = (np.float32(np.log(FLOOR)) - network.shift) * network.scale
-    scaled = builder.node("Max", [scaled, builder.constant(least)])
+    if network.absolute:
+        own = builder.node(
+            "Gather", [LOGS, builder.constant(np.array(network.absolute, dtype=np.int64))], axis=0
+        )
+        over_peak = builder.node("Concat", [over_peak, own], axis=0)
+    logs = builder.node("Max", [over_peak, builder.constant(np.log(np.float32(FLOOR)))])
+    weight = np.diag(network.scale)
+    offset = -network.shift * network.scale
+    scaled = builder.node(
+        "Gemm",
+        [logs, builder.constant(weight), builder.constant(offset)],
+        name=EXACT,
+        transA=1,
+    )
     limits = [builder.constant(np.float32(-CLIP)), builder.constant(np.float32(CLIP))]
     return builder.node("Clip", [scaled, *limits])
 
@@ -175,51 +179,50 @@ def _preprocess(builder: _Builder, network: Network) -> str:
 def _density_head(builder: _Builder, head: Head) -> None:
     """Posterior of the classes: densities of the components, added up and over their sum.
 
-    Rows of a dozen components are slow to go through one by one, as a softmax does; what is here
-    goes over all events at once.
+    Components are rows. A dozen numbers of an event are slow to go through one by one, as a
+    softmax does; what is here goes over all events at once.
     """
     both = np.concatenate([head.quadratic, head.linear])
-    squared = builder.node("Mul", ["latent", "latent"])
-    powers = builder.node("Concat", [squared, "latent"], axis=1)
+    squared = builder.node("Mul", [LATENT, LATENT])
+    powers = builder.node("Concat", [squared, LATENT], axis=1)
     if head.student is None:
         found = _normal(builder, powers, both, head)
     else:
         found = _student(builder, powers, both, head, head.student)
-    classes = head.groups.shape[1]
-    ones = builder.constant(np.ones((classes, classes), dtype=np.float32))
-    builder.node("Div", [found, builder.node("MatMul", [found, ones])], output="posterior")
+    classes = builder.constant(np.array([0], dtype=np.int64))
+    total = builder.node("ReduceSum", [found, classes], keepdims=1)
+    builder.node("Div", [found, total], output=POSTERIOR)
 
 
 def _student(
     builder: _Builder, powers: str, both: NDArray[np.float32], head: Head, freedom: float
 ) -> str:
-    """Kernels (1 + d² / ν) to the power of -(ν + 1) / 2, weighed: ``(events, classes)``."""
+    """Kernels (1 + d² / ν) to the power of -(ν + 1) / 2, weighed: ``(classes, events)``."""
     nu = np.float32(freedom)
-    form = builder.node(
-        "Gemm",
-        [powers, builder.constant(both / nu), builder.constant(head.constant / nu + 1)],
-        name=EXACT,
-    )
-    # Rounding may leave a tiny negative squared distance at a cluster's centre.
-    kernel = builder.node("Max", [form, builder.constant(np.float32(1))])
+    kernel = _forms(builder, powers, both / nu, head.constant / nu + 1)
     near = _power(builder, builder.node("Reciprocal", [kernel]), round(freedom + 1))
     weight = np.exp(head.log_weight - head.log_weight.max())[:, None] * head.groups
-    return builder.node("MatMul", [near, builder.constant(weight)])
+    return builder.node("MatMul", [builder.constant(weight.T), near])
 
 
 def _normal(builder: _Builder, powers: str, both: NDArray[np.float32], head: Head) -> str:
-    """Densities over the greatest of each event; components lie one after the other."""
-    constant = (head.constant + head.log_weight)[:, None]
-    form = builder.node(
+    """Densities over the greatest of each event, ``(classes, events)``."""
+    form = _forms(builder, powers, both, head.constant + head.log_weight)
+    greatest = builder.node("ReduceMax", [form], axes=[0], keepdims=1)
+    density = builder.node("Exp", [builder.node("Sub", [form, greatest])])
+    return builder.node("MatMul", [builder.constant(head.groups.T), density])
+
+
+def _forms(
+    builder: _Builder, powers: str, both: NDArray[np.float32], constant: NDArray[np.float32]
+) -> str:
+    """Quadratic forms of the latent, ``(components, events)``."""
+    return builder.node(
         "Gemm",
-        [builder.constant(both.T), powers, builder.constant(constant)],
+        [builder.constant(both.T), powers, builder.constant(constant[:, None])],
         name=EXACT,
         transB=1,
     )
-    greatest = builder.node("ReduceMax", [form], axes=[0], keepdims=1)
-    density = builder.node("Exp", [builder.node("Sub", [form, greatest])])
-    groups = builder.constant(head.groups)
-    return builder.node("Gemm", [density, groups], name=EXACT, transA=1)
 
 
 def _power(builder: _Builder, base: str, halves: int) -> str:
@@ -249,9 +252,10 @@ class _Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
-    def constant(self, value: NDArray[np.float32] | np.float32) -> str:
+    def constant(self, value: NDArray[np.float32] | NDArray[np.int64] | np.float32) -> str:
         name = f"c{len(self.initializers)}"
-        array = np.array(value, dtype=np.float32, order="C")
+        kind = np.int64 if value.dtype == np.int64 else np.float32
+        array = np.array(value, dtype=kind, order="C")
         self.initializers.append(numpy_helper.from_array(array, name))
         return name
 

@@ -18,6 +18,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from edge_daemon.classify.session import LOGS, PEAK, logarithms
 from edge_daemon.training.graphs import EXACT
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class _Runs(CalibrationDataReader):  # type: ignore[misc]
 
     def __init__(self, runs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> None:
         self._feeds = iter(
-            {"signals": signals[start : start + CHUNK], "peak": peak}
+            {LOGS: logarithms(signals[start : start + CHUNK]), PEAK: peak}
             for signals, peak in runs
             for start in range(0, len(signals), CHUNK)
         )

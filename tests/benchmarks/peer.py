@@ -19,6 +19,7 @@ import numpy as np
 
 CLASSES = 5
 FLOOR = 1e-3
+TINY = 1e-12
 
 
 def runs(folder: Path) -> list[tuple[Any, Any]]:
@@ -65,17 +66,19 @@ def torch_eager(folder: Path) -> tuple[str, Callable[[Any, Any], Any]]:
         "MatMul": lambda _, a, b: a @ b,
         "Gemm": lambda n, a, b, c=None: gemm(n, a, b, c),
         "Softmax": lambda n, a: torch.softmax(a, dim=n["axis"]),
+        "Unsqueeze": lambda _, a, axes: a.unsqueeze(int(axes[0])),
+        "ReduceSum": lambda _, a, axes: torch.sum(a, dim=axes.tolist(), keepdim=True),
         "ReduceMax": lambda n, a: torch.amax(a, dim=dims(n), keepdim=True),
         "Transpose": lambda _, a: a.T,
     }
 
     def run(stage: str, signals: Any, peak: Any) -> Any:
-        values = {"signals": signals, "peak": peak}
+        values = {"logs": torch.log(torch.clamp(signals.T, min=TINY)), "peak": peak}
         prefix = f"{stage}/"
         for node in graphs[stage]:
             given = [values[n] if n in values else constants[prefix + n] for n in node["in"]]
             values[node["out"]] = kinds[node["op"]](node, *given)
-        return values["posterior"]
+        return values["posterior"].T
 
     def work(signals: Any, peak: Any) -> Any:
         with torch.inference_mode():

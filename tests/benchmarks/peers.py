@@ -32,7 +32,7 @@ from edge_daemon import bench
 from edge_daemon.classify.calibrate import red_cell_peak
 from edge_daemon.classify.columns import channels_of
 from edge_daemon.classify.runtime import RED_FLOOR
-from edge_daemon.classify.session import StageSession
+from edge_daemon.classify.session import StageSession, logarithms
 from edge_daemon.pipeline import default_plan
 
 STAGES = ("stage1", "stage2")
@@ -64,7 +64,7 @@ def at_once(models: Sequence[bytes], runs: Sequence[bench.Run]) -> Callable[[], 
     def work() -> None:
         for every, red, peak in given:
             for session, rows in zip(sessions, (every, red), strict=True):
-                session.run(["posterior"], {"signals": rows, "peak": peak})
+                session.run(["posterior"], {"logs": logarithms(rows), "peak": peak})
 
     return work
 
@@ -105,7 +105,7 @@ def torch_agrees(folder: Path, runs: Sequence[bench.Run], models: Sequence[bytes
     with np.load(folder / "torch.npz") as held:
         found, second, red = held["first"], held["second"], held["red"]
     first, other = (
-        plain_session(model).run(["posterior"], {"signals": rows, "peak": peak})[0]
+        plain_session(model).run(["posterior"], {"logs": logarithms(rows), "peak": peak})[0].T
         for model, rows in zip(models, (every, every[red]), strict=True)
     )
     return float(max(np.abs(first - found).max(), np.abs(other - second).max()))

@@ -105,9 +105,9 @@ def test_outputs_out_of_range_are_not_classified(bundle, make_cells, monkeypatch
     def spoiled(signals, peak):
         posterior = np.tile(np.float32([1, 0, 0]), (len(signals), 1))
         posterior[-1] = bad
-        return posterior, posterior
+        return posterior
 
-    monkeypatch.setattr(classifier._stage1, "run", spoiled)
+    monkeypatch.setattr(classifier._stage1, "posterior", spoiled)
     with pytest.raises(Quarantine, match="posteriors") as caught:
         classifier.classify(batch)
     assert caught.value.code == "not_classified"
@@ -122,13 +122,16 @@ def _spoiled_by(operator, model):
     helper = onnx.helper
     graph.node.extend(
         [
-            helper.make_node(operator, ["signals"], ["odd"]),
-            helper.make_node("ReduceSum", ["odd", "columns"], ["sum"], keepdims=1),
+            helper.make_node("Add", ["logs", "above"], ["raised"]),
+            helper.make_node(operator, ["raised"], ["odd"]),
+            helper.make_node("ReduceSum", ["odd", "channels"], ["sum"], keepdims=1),
             helper.make_node("Sub", ["sum", "sum"], ["nothing"]),
             helper.make_node("Add", ["honest", "nothing"], ["posterior"]),
         ]
     )
-    graph.initializer.append(helper.make_tensor("columns", onnx.TensorProto.INT64, [1], [1]))
+    graph.initializer.append(helper.make_tensor("channels", onnx.TensorProto.INT64, [1], [0]))
+    # What is not positive counts as 1e-12, whose logarithm is -27.6.
+    graph.initializer.append(helper.make_tensor("above", onnx.TensorProto.FLOAT, [1], [20.0]))
     return made.SerializeToString()
 
 
@@ -149,3 +152,35 @@ def test_a_model_that_passes_its_golden_vectors_and_then_gives_nan_labels_nothin
     with pytest.raises(Quarantine, match="posteriors") as caught:
         classifier.classify(odd)
     assert caught.value.code == "not_classified"
+
+
+def _taking_rows(model):
+    """The same graph as earlier bundles hold it: signals and posteriors event by event."""
+    made = onnx.load_from_string(model)
+    graph, helper = made.graph, onnx.helper
+    channels = graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    for node in graph.node:
+        node.output[:] = ["by_class" if name == "posterior" else name for name in node.output]
+    ahead = [
+        helper.make_node("Transpose", ["signals"], ["by_channel"]),
+        helper.make_node("Max", ["by_channel", "tiny"], ["positive"]),
+        helper.make_node("Log", ["positive"], ["logs"]),
+    ]
+    nodes = [*ahead, *graph.node, helper.make_node("Transpose", ["by_class"], ["posterior"])]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.append(helper.make_tensor("tiny", onnx.TensorProto.FLOAT, [1], [1e-12]))
+    float32 = onnx.TensorProto.FLOAT
+    graph.input[0].CopyFrom(helper.make_tensor_value_info("signals", float32, ["n", channels]))
+    graph.output[1].CopyFrom(helper.make_tensor_value_info("posterior", float32, ["n", 3]))
+    return made.SerializeToString()
+
+
+def test_bundles_whose_graphs_take_rows_are_used_as_before(copy, replace_file, make_cells):
+    batch, _ = make_cells(COUNTS, seed=8)
+    now = Classifier(load_bundle(copy)).classify(batch)
+    for stage in ("stage1", "stage2"):
+        folder = replace_file(f"{stage}.onnx", _taking_rows((copy / f"{stage}.onnx").read_bytes()))
+    before = Classifier(load_bundle(folder)).classify(batch)
+    np.testing.assert_allclose(before.posterior, now.posterior, atol=1e-5)
+    assert (before.codes == now.codes).all()
