@@ -258,20 +258,22 @@ def _histograms(
     boundary = _boundary(platelets, red_cells)
     # A height in the noise has the smallest volume of the calibration's table: no real volume.
     least = 0.0 if batch.calibration is None else float(batch.calibration.platelet_fl[0])
+    called = np.bincount(calls.codes, minlength=len(CELL_CLASSES))
     made = []
     for name, classes, known, axis in (
         ("RBC", _RED, red_cells, _volume_axis(*RED_VOLUMES, 50.0)),
         ("PLT", _PLATELETS, platelets, _volume_axis(*PLATELET_VOLUMES, 10.0)),
     ):
-        wanted = np.isin(calls.codes, [CELL_CLASSES.index(c) for c in classes], kind="table")
+        own = [CELL_CLASSES.index(c) for c in classes]
         if known.refused is None:
             values, codes, used = known.fl, calls.codes[known.events], axis
             values = np.where(values > 1.001 * least, values, np.float32(-1.0))
         else:
-            values, codes, used = size[wanted], calls.codes[wanted], signal
+            wanted = np.flatnonzero(np.isin(calls.codes, own))
+            values, codes, used = size.take(wanted), calls.codes.take(wanted), signal
         picture = _histogram(name, classes, used, values, codes)
         picture.about.update(
-            left_out=int(wanted.sum()) - len(values),
+            left_out=int(called[own].sum()) - len(values),
             method="measured" if known.refused else "calculated",
             why_no_volume=known.refused,
             boundary=None if known.refused else boundary,

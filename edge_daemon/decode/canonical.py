@@ -55,7 +55,7 @@ def canonical_signals(
         with np.errstate(over="ignore", invalid="ignore"):
             _scale(recorded, column, channel, signals[:, k])
         if column.maximum is not None:
-            saturated[:, k] = _at_maximum(recorded, column.maximum)
+            _mark_maximum(recorded, column.maximum, saturated[:, k])
             if channel.saturates_low:
                 saturated[:, k] |= recorded == 0
         if table.saturated is not None:
@@ -152,12 +152,14 @@ def _check_scale(channel: Channel, column: RawColumn) -> None:
         )
 
 
-def _at_maximum(recorded: NDArray[Any], maximum: float) -> NDArray[np.bool_]:
+def _mark_maximum(recorded: NDArray[Any], maximum: float, saturated: NDArray[np.bool_]) -> None:
+    """Mark what stands at the converter's limit; where nothing does, the mask is not touched."""
+    limit: float = maximum
     if recorded.dtype.kind == "u":
         # As a Python integer: a float would promote the whole column to float64.
-        at_limit: NDArray[np.bool_] = recorded >= min(int(maximum), np.iinfo(recorded.dtype).max)
-        return at_limit
-    return recorded >= maximum
+        limit = min(int(maximum), np.iinfo(recorded.dtype).max)
+    if len(recorded) and recorded.max() >= limit:
+        np.greater_equal(recorded, limit, out=saturated)
 
 
 def _linearised(recorded: NDArray[Any], column: RawColumn, channel: Channel) -> NDArray[Any]:
