@@ -5,8 +5,9 @@
     .venv/bin/python systemd/debian/build.py OUT --arch arm64 --python 3.13
 
 The wheels are those of ``constraints.txt``, taken by their hashes for the package's processor and
-for the Python of each Debian it is for; no other file can come in. Needs dpkg-deb, and pip,
-hatchling and packaging in the Python that runs it.
+for the Python of each Debian it is for; no other file can come in. They are packed again, tighter
+and without what no box runs: minutes of work, which `--wheels` keeps for the next build. Needs
+dpkg-deb, and pip, hatchling and packaging in the Python that runs it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 import time
 import tomllib
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from email.parser import HeaderParser
 from email.utils import formatdate
 from pathlib import Path
@@ -35,6 +37,16 @@ PYTHONS = {"3.11": "3.11.2", "3.13": "3.13.5"}
 """Of Debian 12 and 13, with the release that markers are asked about."""
 GLIBCS = ("2_28", "2_27", "2_26", "2_24", "2_17")
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+LEFT_OUT = {
+    "numpy": r".*/tests/.*|numpy/f2py/.*|.*\.(pyi|pxd|h|a)",
+    "onnxruntime": r"onnxruntime/(backend|datasets|quantization|tools|transformers)/.*"
+    r"|.*/libonnxruntime\.so.*",
+    "sqlalchemy": r"sqlalchemy/testing/.*",
+    "alembic": r"alembic/testing/.*",
+}
+"""What of a wheel no box runs, by its whole name: tests and their tools, stubs and headers, what
+prepares models, and onnxruntime's library for programs in C, which holds all of it once more."""
+METHODS = {"lzma": zipfile.ZIP_LZMA, "deflate": zipfile.ZIP_DEFLATED}
 UNIT_FILES = {
     "edge-daemon.service": "usr/lib/systemd/system",
     "sysusers.d/edge-daemon.conf": "usr/lib/sysusers.d",
@@ -56,6 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--source", type=Path, default=HERE.parents[1], help="checkout to package")
     parser.add_argument("--deb-version", help="version of the package; default: the program's")
     parser.add_argument("--wheels", type=Path, help="folder that keeps wheels between builds")
+    parser.add_argument(
+        "--method", choices=METHODS, default="lzma", help="deflate: done sooner, a third larger"
+    )
     asked = parser.parse_args(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
     for arch in asked.arch:
@@ -72,18 +87,19 @@ def build(asked: argparse.Namespace, arch: str, scratch: Path) -> Path:
     tree = scratch / "tree"
     shelf = tree / "usr/lib/edge-daemon"
     (shelf / "wheels").mkdir(parents=True)
-    own = own_wheel(source, shelf / "wheels", epoch)
-    digest = hashlib.sha256(own.read_bytes()).hexdigest()
+    own = repacked([own_wheel(source, scratch, epoch)], shelf / "wheels", asked)
+    (digest,) = own.values()
     for python in asked.python:
         lock = requirements((source / "constraints.txt").read_text(), MACHINES[arch], python)
         asking, fetched = scratch / f"lock-{python}.txt", scratch / python
         asking.write_text(lock)
         download(asking, fetched, MACHINES[arch], python, asked.wheels)
         exact = narrowed(lock, fetched)
+        # Proved by the lock file's hashes just now; a box proves them by those of the new files.
+        for old, new in repacked(sorted(fetched.glob("*.whl")), shelf / "wheels", asked).items():
+            exact = exact.replace(old, new)
         line = f"edge-daemon=={project['version']} \\\n    --hash=sha256:{digest}\n"
         (shelf / f"requirements-{python}.txt").write_text(exact + line)
-        for wheel in fetched.glob("*.whl"):
-            shutil.copyfile(wheel, shelf / "wheels" / wheel.name)
     (shelf / "version").write_text(f"{version}\n")
     put_files(tree)
     document(tree, source, version, epoch)
@@ -191,6 +207,38 @@ def narrowed(lock: str, fetched: Path) -> str:
         (digest,) = have & set(re.findall(r"sha256:([0-9a-f]{64})", block))
         kept.append(f"{pin} \\\n    --hash=sha256:{digest}\n")
     return "".join(kept)
+
+
+def repacked(wheels: list[Path], out: Path, asked: argparse.Namespace) -> dict[str, str]:
+    """Pack wheels again into a folder; return the new hash of each by its old one."""
+    kept = None
+    if asked.wheels is not None:
+        rules = hashlib.sha256(repr(sorted(LEFT_OUT.items())).encode()).hexdigest()[:8]
+        kept = asked.wheels / f"{asked.method}-{rules}"
+        kept.mkdir(parents=True, exist_ok=True)
+
+    def pack(wheel: Path) -> tuple[str, str]:
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        done, made = kept and kept / digest, out / wheel.name
+        if done and done.is_file():
+            shutil.copyfile(done, made)
+        else:
+            repack(wheel, made, METHODS[asked.method])
+            if done:
+                shutil.copyfile(made, done)
+        return digest, hashlib.sha256(made.read_bytes()).hexdigest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        return dict(workers.map(pack, wheels))
+
+
+def repack(wheel: Path, out: Path, method: int) -> None:
+    """Pack what boxes need of a wheel, the same bytes every time."""
+    unwanted = re.compile(LEFT_OUT.get(wheel.name.partition("-")[0], "(?!)"))
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(out, "w") as new:
+        for info in old.infolist():
+            if not info.is_dir() and not unwanted.fullmatch(info.filename):
+                new.writestr(zipfile.ZipInfo(info.filename), old.read(info), method)
 
 
 def put_files(tree: Path) -> None:

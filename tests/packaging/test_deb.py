@@ -27,10 +27,17 @@ HERE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "amd64")
 RUNNING = "{}.{}".format(*sys.version_info[:2])
 MACHINES = {"amd64": 62, "arm64": 183}
 """Number of a processor in the header of a program, by Debian's name of it."""
+ENVIRONMENT_MB = 180
+"""With bytecode; with the wheels that stay, 230 (`tests/boot/test_package.py`)."""
 IMPORT = """
 import sys
 sys.path[:0] = sys.argv[1:]
 import numpy, onnxruntime, edge_daemon.cli, edge_daemon.service, edge_daemon.web.app
+import edge_daemon.store.upgrade
+from edge_daemon.classify.bundle import BundleShelf
+from edge_daemon.resources import models_dir
+shelf = BundleShelf.load((models_dir(),))  # runs the golden vectors of every bundle
+assert not shelf.problems, shelf.problems
 print(*(module.__file__ for module in (numpy, onnxruntime, edge_daemon)))
 """
 
@@ -47,8 +54,8 @@ def builder(repository: Path):
 class Package:
     """One built package, unpacked."""
 
-    def __init__(self, file: Path, arch: str, python: str) -> None:
-        self.file, self.arch, self.python = file, arch, python
+    def __init__(self, file: Path, arch: str, python: str, originals: Path) -> None:
+        self.file, self.arch, self.python, self.originals = file, arch, python, originals
         self.tree = file.parent / "tree"
         subprocess.run(["dpkg-deb", "-R", str(file), str(self.tree)], check=True)
         self.shelf = self.tree / "usr/lib/edge-daemon"
@@ -67,11 +74,12 @@ def make(builder, out: Path, arch: str, python: str) -> Package:
     if shutil.which("dpkg-deb") is None:
         pytest.skip("system: dpkg-deb is not installed")
     try:
-        builder.main([str(out), "--arch", arch, "--python", python])
+        how = ["--wheels", str(out / "wheels"), "--method", "deflate"]  # lzma takes a minute
+        builder.main([str(out), "--arch", arch, "--python", python, *how])
     except SystemExit as error:
         pytest.skip(f"system: {error}")
     (file,) = out.glob("*.deb")
-    return Package(file, arch, python)
+    return Package(file, arch, python, out / "wheels")
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +192,37 @@ def test_it_holds_exactly_the_locked_wheels(package, repository):
         locked, hashes = wanted.pop(name)
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         assert (str(version), {digest}) == (locked, hashes), wheel.name
-        assert digest in lock or name == "edge-daemon", wheel.name
+        if name != "edge-daemon":
+            original = package.originals / wheel.name
+            assert hashlib.sha256(original.read_bytes()).hexdigest() in lock, wheel.name
     assert wanted == {}
+
+
+def contents(wheel):
+    with zipfile.ZipFile(wheel) as opened:
+        return {i.filename: opened.read(i) for i in opened.infolist() if not i.is_dir()}
+
+
+def test_a_wheel_keeps_every_file_but_those_that_no_box_runs(package, builder):
+    assert {wheel.name.partition("-")[0] for wheel in package.wheels} >= set(builder.LEFT_OUT)
+    for wheel in package.wheels:
+        name = wheel.name.partition("-")[0]
+        if name == "edge_daemon":
+            continue
+        held, original = contents(wheel), contents(package.originals / wheel.name)
+        unwanted = re.compile(builder.LEFT_OUT.get(name, "(?!)"))
+        assert held == {n: data for n, data in original.items() if not unwanted.fullmatch(n)}
+        assert (len(held) < len(original)) == (name in builder.LEFT_OUT), name
+
+
+def test_a_wheel_is_packed_as_tightly_as_a_box_can_unpack(builder, tmp_path):
+    source, tight, quick = tmp_path / "x-1.whl", tmp_path / "tight", tmp_path / "quick"
+    with zipfile.ZipFile(source, "w") as opened:
+        opened.writestr("x/__init__.py", "".join(f"a{n} = {n}\n" for n in range(5_000)))
+    builder.repack(source, tight, builder.METHODS["lzma"])
+    builder.repack(source, quick, builder.METHODS["deflate"])
+    assert tight.stat().st_size < quick.stat().st_size
+    assert contents(tight) == contents(quick) == contents(source)
 
 
 def test_each_python_gets_its_own_versions_of_the_lock_file(builder):
@@ -240,6 +277,8 @@ def test_what_it_brings_makes_an_environment_that_runs(own, tmp_path):
         env={"PATH": os.environ["PATH"]},
     )  # fmt: skip
     assert command.stdout.startswith("edge-daemon 0.")
+    taken = sum(path.lstat().st_size for path in made.rglob("*") if not path.is_dir())
+    assert taken / 1e6 <= ENVIRONMENT_MB
     # A wheel that was exchanged is no wheel of ours.
     (own_wheel,) = own.shelf.glob("wheels/edge_daemon-*.whl")
     own_wheel.write_bytes(own_wheel.read_bytes() + b"x")
