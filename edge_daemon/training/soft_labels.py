@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.strata import BRIGHT, Strata, expected_doublets
-from edge_daemon.training.data import ANCHOR
+from edge_daemon.training.data import ANCHOR, MIN_RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,8 @@ TWO: Final = float(np.log(1.9))
 """Log extinction area over the red-cell peak of two cells, less the noise."""
 LARGE: Final = float(np.log(1.45))
 """The same for an event that is also too wide for one cell."""
+_SPREADS = 3.5  # SDs of single cells beyond which an event is too large for one of them
+_FEWEST = 0.1  # part of the runs that have practically no clumps
 RETIC_DYE: Final = float(np.log(3.0))
 """Log fluorescence over the red-cell peak used where no reticulocyte value was reported."""
 
@@ -52,23 +54,28 @@ def chance_rate(cohort: Cohort) -> float:
     """Coincidence window, µL of diluted sample: doublets over the square of red events per µL.
 
     Chance doublets grow with the concentration, antibody clumps do not; the runs with the
-    fewest large events for their concentration have practically no clumps.
+    fewest large events for their concentration have practically no clumps. Runs whose cells differ
+    so in size that two need not stand out from one would be taken for such runs, and are left out.
     """
     strata = Strata.of(cohort.channels, ANCHOR)
-    rates = []
+    rates, distinct = [], []
     for run in cohort.runs:
-        several = holds_several(run.logs, cohort.channels)
+        logs = run.logs
+        several = holds_several(logs, cohort.channels)
         several &= strata.split(run.signals, run.peak) != BRIGHT
         single = strata.red_events(run.signals, run.peak)
         rates.append(several.sum() / max(single, 1) ** 2 * run.reference.volume_ul)
-    return float(np.quantile(rates, 0.15))
+        distinct.append(_SPREADS * spread(logs[:, cohort.channels.index(ANCHOR)])[1] < TWO)
+    if sum(distinct) < MIN_RUNS:
+        distinct = [True] * len(rates)
+    return float(np.quantile(np.array(rates)[distinct], _FEWEST))
 
 
 def holds_several(logs: Floats, channels: Sequence[str]) -> NDArray[np.bool_]:
     """Mark events whose extinction is that of more than one red cell: bool ``(events,)``."""
     area = logs[:, channels.index("EXT.A")]
     noise = spread(area)[1]
-    several: NDArray[np.bool_] = area > max(TWO, 3.5 * noise)
+    several: NDArray[np.bool_] = area > max(TWO, _SPREADS * noise)
     if "EXT.W" in channels:
         width = logs[:, channels.index("EXT.W")]
         several |= (area > max(LARGE, 2.3 * noise)) & (width > 2.0 * spread(width)[1])

@@ -138,3 +138,16 @@ def test_soft_probabilities_sum_to_one():
     soft = soften(np.array([0, 2, 1]))
     np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(soft.argmax(axis=1), [0, 2, 1])
+
+
+def test_runs_in_which_two_cells_need_not_stand_out_say_nothing_of_the_chance_rate():
+    """As goats, of which some would pass for runs with neither clumps nor doublets."""
+    runs = [make_run(clumps=40, seed=k)[0] for k in range(14)]
+    rng = np.random.default_rng(1)
+    for k in range(6):
+        run, codes = make_run(clumps=0, seed=k)
+        signals = run.signals.copy()
+        signals[codes == 0, 0] = np.exp(rng.normal(0, 0.3, (codes == 0).sum()))
+        runs.append(Run(run.reference, signals, run.peak))
+    cohort = Cohort(tuple(runs), CHANNELS, ("p/1",), ("dog",), (), "0" * 64, simulated=True)
+    assert chance_rate(cohort) == pytest.approx(40 / 8040**2, rel=0.15)
