@@ -155,6 +155,28 @@ def residuals(
     return compared
 
 
+def platelet_precision(said: Reference, expected: float) -> float:
+    """How surely a reported count says how many platelets were recorded.
+
+    Parameters
+    ----------
+    said
+        The reported values.
+    expected
+        Events that they predict, NaN where none was reported.
+
+    Returns
+    -------
+    float
+        One over the variance of its logarithm: the analyzer's imprecision, what it counted, and
+        what was recorded; 0 where nothing is known.
+    """
+    if not said.plt or not expected > 0:
+        return 0.0
+    counted = said.plt / (1000 * said.rbc) * REFERENCE_CELLS
+    return 1 / (REFERENCE_SD["PLT"] ** 2 + 1 / counted + 1 / expected)
+
+
 def fit_factor(residuals: Sequence[Residual], analyzer: float) -> tuple[float, float]:
     """Find by what found values must be multiplied to agree with the reported ones in the mean.
 
@@ -222,6 +244,34 @@ def between_groups(
     return math.sqrt(max(excess, 0.0) / scale)
 
 
+def inherited(residuals: Sequence[Residual], groups: Sequence[object]) -> float:
+    """Relative SD with which the reported values fix the mean of a species.
+
+    Stage 1 is drawn to where a species is right in the mean of its runs (`network.common_loss`), so
+    what the analyzer's errors leave of that mean is the network's own, and no residual shows it.
+
+    Parameters
+    ----------
+    residuals
+        Of runs.
+    groups
+        The species of each.
+
+    Returns
+    -------
+    float
+        Root of the mean variance over runs, each having that of its species.
+    """
+    if not residuals:
+        return 0.0
+    precision = 1 / np.array([run.known for run in residuals])
+    of_mean = [
+        1 / sum(p for p, other in zip(precision, groups, strict=True) if other == group)
+        for group in groups
+    ]
+    return math.sqrt(float(np.mean(of_mean)))
+
+
 class Learnt(NamedTuple):
     """What the reported values teach about the finished bundle."""
 
@@ -254,6 +304,8 @@ def learn_doubt(
         found = fit_doubt(runs)
         groups = [s for run, s in zip(compared, species, strict=False) if code in run]
         common = between_groups(runs, groups, found) if groups else 0.0
+        if code == "PLT" and groups:
+            common = math.hypot(common, inherited(runs, groups))
         worse = _overfitted(_moved(_of(held, code), shift), *found)
         relative = max(worse * found[0], common)
         if code == "RETIC%":

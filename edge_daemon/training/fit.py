@@ -11,6 +11,7 @@ import numpy as np
 from edge_daemon.classify.strata import STRATA, Strata
 from edge_daemon.training import idec, vade
 from edge_daemon.training.data import ANCHOR
+from edge_daemon.training.doubt import platelet_precision
 from edge_daemon.training.graphs import CLIP, Network, encoder_inputs
 from edge_daemon.training.network import adapt, rule_out
 from edge_daemon.training.sampling import (
@@ -21,6 +22,7 @@ from edge_daemon.training.sampling import (
     stage2_groups,
     thin,
 )
+from edge_daemon.training.settle import STEPS, settle
 from edge_daemon.training.soft_labels import (
     beyond_doubt,
     chance_rate,
@@ -121,18 +123,21 @@ def fit(
     rate = chance_rate(cohort)
     cells1 = _stage1_cells(cohort, small, [scaled(t) for t in small], rate)
     stage1 = train(idec.STAGE, cells1, validation, plan, rng, report, checkpoint)
+    training = np.setdiff1d(np.arange(count), validation)
+    steps = min(STEPS, plan.steps(len(training)))
+    params1 = settle(stage1.params, cells1, training, rng, report, steps)
     del cells1
     x = [scaled(t) for t in large]
-    red = _red(stage1.params, _stage1_cells(cohort, large, x, rate))
+    red = _red(params1, _stage1_cells(cohort, large, x, rate))
     cells2 = _stage2_cells(cohort, large, x, red)
     stage2 = train(vade.STAGE, cells2, validation, plan, rng, report, checkpoint)
     return Fitted(
         networks=(
-            idec.export(stage1.params, absolute, (shift, scale)),
+            idec.export(params1, absolute, (shift, scale)),
             vade.export(stage2.params, absolute, (shift, scale)),
         ),
         coincidence_ul=rate,
-        priors=(stage1.params["prior"], stage2.params["prior"]),
+        priors=(params1["prior"], stage2.params["prior"]),
         validation=tuple(int(i) for i in validation),
         history={"stage1": stage1.history, "stage2": stage2.history},
     )
@@ -164,11 +169,12 @@ def _stage1_cells(
 ) -> Cells:
     strata = Strata.of(cohort.channels, ANCHOR)
     one_hot = np.eye(STRATA, dtype=np.float32)
+    platelets = [expected_platelets(t.run, rate) for t in thinned]
     return stack(
         x,
         [t.weight for t in thinned],
         [start_stage1(t.run, cohort.channels, rate)[t.index] for t in thinned],
-        [(np.nan, expected_platelets(t.run, rate), np.nan) for t in thinned],
+        [(np.nan, expected, np.nan) for expected in platelets],
         strata=[one_hot[strata.split(t.run.signals[t.index], t.run.peak)] for t in thinned],
         doublets=[run_doublets(t.run, cohort.channels, rate) for t in thinned],
         possible=[
@@ -176,6 +182,10 @@ def _stage1_cells(
         ],
         sure=[beyond_doubt(t.run, cohort.channels)[t.index].astype(np.float32) for t in thinned],
         groups=[t.run.reference.species for t in thinned],
+        precision=[
+            (0.0, platelet_precision(t.run.reference, expected), 0.0)
+            for t, expected in zip(thinned, platelets, strict=True)
+        ],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Params = dict[str, Any]
 
 EM_STEPS: Final = 6
+FEW: Final = 3.0
+"""Events added to found and expected ones before they are compared."""
 GRID: Final = 64
 """Steps from zero to the largest weight: int8 in reduced range."""
 
@@ -58,6 +60,10 @@ class Cells:
     share, peers
         float32 ``(runs, strata, classes)``: class frequencies that the reported values give for
         a run, and their mean over the runs it is compared with.
+    precision
+        float32 ``(runs, classes)``: one over the variance of the logarithm of `target`.
+    group
+        int32 ``(runs,)``: which runs are of one species.
     """
 
     x: NDArray[np.float32]
@@ -70,17 +76,17 @@ class Cells:
     possible: NDArray[np.float32]
     share: NDArray[np.float32]
     peers: NDArray[np.float32]
+    precision: NDArray[np.float32]
+    group: NDArray[np.int32]
 
     @property
     def runs(self) -> int:
         """Number of runs."""
         return len(self.x)
 
-    def take(self, runs: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+    def take(self, runs: NDArray[np.intp]) -> tuple[NDArray[Any], ...]:
         """Arrays of some runs, in the order of the attributes."""
-        events = (self.x, self.weight, self.start, self.target)
-        known = (self.strata, self.doublets, self.sure, self.possible, self.share, self.peers)
-        return tuple(array[runs] for array in events + known)
+        return tuple(getattr(self, entry.name)[runs] for entry in fields(self))
 
 
 class AdamState(NamedTuple):
@@ -159,15 +165,20 @@ def proportion_loss(posterior: Any, weight: Any, target: Any) -> Any:
     target
         ``(runs, classes)``, NaN where not known.
     """
-    found = jnp.einsum("rc,rck->rk", weight, posterior)
     known = jnp.isfinite(target)
-    expected = jnp.where(known, target, 1.0)
-    # A few events either way are counting noise, not an error of the model.
-    error = jnp.log((found + 3.0) / (expected + 3.0))
+    size = jnp.abs(jnp.where(known, log_ratio(posterior, weight, target), 0.0))
     delta = 0.25
-    size = jnp.abs(error)
     huber = jnp.where(size < delta, 0.5 * size**2 / delta, size - 0.5 * delta)
     return jnp.sum(jnp.where(known, huber, 0.0)) / jnp.maximum(jnp.sum(known), 1)
+
+
+def log_ratio(posterior: Any, weight: Any, target: Any) -> Any:
+    """Logarithm of found over expected events, ``(runs, classes)``; NaN where none is expected."""
+    found = jnp.einsum("rc,rck->rk", weight, posterior)
+    known = jnp.isfinite(target)
+    # A few events either way are counting noise, not an error of the model.
+    error = jnp.log((found + FEW) / (jnp.where(known, target, 1.0) + FEW))
+    return jnp.where(known, error, jnp.nan)
 
 
 def adapt(posterior: Any, weight: Any, prior: Any, strata: Any, doublets: Any) -> Any:

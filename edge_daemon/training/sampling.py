@@ -114,11 +114,13 @@ def stack(  # noqa: PLR0913 - each is a field of `Cells`
     sure: Sequence[Floats] | None = None,
     possible: Sequence[Floats] | None = None,
     groups: Sequence[object] | None = None,
+    precision: Sequence[Sequence[float]] | None = None,
 ) -> Cells:
     """Pad runs to one length; padding weighs nothing.
 
     Without `strata`, all cells are in one and `doublets` are not used; without `sure`, no start
-    is beyond doubt; without `possible`, no class is ruled out; runs of one of `groups` are peers.
+    is beyond doubt; without `possible`, no class is ruled out; runs of one of `groups` are peers;
+    without `precision`, all targets are known equally well.
     """
     longest = max(len(w) for w in weight)
 
@@ -132,6 +134,8 @@ def stack(  # noqa: PLR0913 - each is a field of `Cells`
         [padded(rows) for rows in strata or [np.ones_like(w)[:, None] for w in weight]]
     )
     share = _shares(weights, starts, parted)
+    groups = groups or [None] * len(x)
+    names = list(dict.fromkeys(groups))
     return Cells(
         x=np.stack([padded(rows) for rows in x]),
         weight=weights,
@@ -142,7 +146,9 @@ def stack(  # noqa: PLR0913 - each is a field of `Cells`
         sure=np.stack([padded(rows) for rows in sure or [np.zeros_like(w) for w in weight]]),
         possible=np.stack([padded(rows) for rows in possible or [np.ones_like(p) for p in start]]),
         share=share,
-        peers=_peers(share, groups or [None] * len(x)),
+        peers=_peers(share, groups),
+        precision=np.array(precision or np.ones_like(target), dtype=np.float32),
+        group=np.array([names.index(group) for group in groups], dtype=np.int32),
     )
 
 

@@ -72,6 +72,10 @@ class Schedule:
         epochs = self.epochs or -(-STEPS // steps)
         return self.pretrain or min(-(-PRETRAIN_STEPS // steps), epochs), epochs
 
+    def steps(self, runs: int) -> int:
+        """Say how many steps with all objectives those passes are at most."""
+        return self.passes(runs)[1] * -(-runs // min(RUNS_PER_STEP, runs))
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -12,7 +12,9 @@ from edge_daemon.training.doubt import (
     between_groups,
     fit_doubt,
     fit_factor,
+    inherited,
     learn_doubt,
+    platelet_precision,
     residuals,
 )
 
@@ -108,6 +110,31 @@ def test_platelets_are_never_doubted_less_than_an_analyzer_can_show():
     told = learn_doubt([{"PLT": row, "RETIC%": row} for row in made(0.0, 0.0)]).uncertainty
     assert (told.platelet, told.platelet_odds) == PLATELET_FLOOR
     assert told.reticulocyte_odds < PLATELET_FLOOR[1]
+
+
+def test_the_mean_of_a_species_is_known_as_surely_as_its_runs_are_many():
+    runs = [Residual(0.0, 0.1, 0.06**2)] * 110
+    many, few = ["dog"] * 100 + ["goat"] * 10, ["dog"] * 100 + [str(k) for k in range(10)]
+    assert inherited(runs[:100], many[:100]) == pytest.approx(0.006)
+    mean = np.sqrt((100 * 0.06**2 / 100 + 10 * 0.06**2 / 10) / 110)
+    assert inherited(runs, many) == pytest.approx(mean)
+    assert inherited(runs, few) > inherited(runs, many)
+    assert inherited([], []) == 0.0
+
+
+def test_platelets_of_few_runs_of_each_species_are_doubted_more():
+    """No residual shows the error of the analyzer's means, which training has followed."""
+    rows = [{"PLT": row} for row in made(0.0, 0.0, number=90)]
+    kinds = [str(k % 30) for k in range(90)]
+    assert learn_doubt(rows, (), kinds).uncertainty.platelet > 0.03
+    assert learn_doubt(rows, (), ["dog"] * 90).uncertainty.platelet == PLATELET_FLOOR[0]
+
+
+def test_a_reported_count_says_less_where_few_cells_were_counted():
+    many = platelet_precision(reference(plt=300.0), 800.0)
+    assert many == pytest.approx(1 / (0.06**2 + 1 / (300 / 7000 * 60_000) + 1 / 800))
+    assert platelet_precision(reference(plt=10.0), 30.0) < many / 5
+    assert platelet_precision(reference(plt=None), float("nan")) == 0.0
 
 
 def test_clumps_that_nobody_reports_are_doubted_as_assumed():
