@@ -64,10 +64,17 @@ class Analyst:
             The archive cannot be read now.
         """
         try:
-            data = read_archived(Path(task.path), task.sha256)
-            capture = RawCapture(task.instrument, task.source, task.name, task.sha256, data)
             yield from self.analyse(
-                capture, profile_id=task.profile, dataset=task.dataset, species=task.species
+                RawCapture(
+                    task.instrument,
+                    task.source,
+                    task.name,
+                    task.sha256,
+                    read_archived(Path(task.path), task.sha256),
+                ),
+                profile_id=task.profile,
+                dataset=task.dataset,
+                species=task.species,
             )
         except Quarantine as error:
             if not error.message.startswith(task.name):
@@ -126,6 +133,7 @@ class Analyst:
         batch = decode(
             capture.data, profile, name=capture.name, dataset=dataset, limits=self._limits
         )
+        del capture  # its bytes are as large as the cells, and nobody needs them any more
         yield _decoded(profile, batch, extra)
         if species is not None:
             batch = replace(batch, sample=replace(batch.sample, species=species))

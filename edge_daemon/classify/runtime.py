@@ -75,7 +75,7 @@ class Classifier:
         stage1 = self._run(self._stage1, signals, peak)
         stage1, _ = adapt_stage1(self._bundle, stage1, signals, peak, batch.sample.volume_ul)
         red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
-        stage2 = self._run(self._stage2, rows_of(signals, red), peak)
+        stage2 = self._run(self._stage2, signals, peak, red)
         stage2, _ = reestimate(stage2, self._priors2, weight=stage1[:, 0].take(red))
         columns = np.empty((len(CELL_CLASSES), len(signals)), dtype=np.float32)
         columns[:3] = self._priors2[:, None]
@@ -108,12 +108,18 @@ class Classifier:
         return signals
 
     def _run(
-        self, session: StageSession, signals: NDArray[np.float32], peak: NDArray[np.float32]
+        self,
+        session: StageSession,
+        signals: NDArray[np.float32],
+        peak: NDArray[np.float32],
+        rows: NDArray[np.intp] | None = None,
     ) -> NDArray[np.float32]:
-        posterior = np.empty((3, len(signals)), dtype=np.float32).T
-        for rows in _batches(len(signals)):
+        """Posterior of all events, or of some; these are picked out a batch at a time."""
+        posterior = np.empty((3, len(signals) if rows is None else len(rows)), dtype=np.float32).T
+        for batch in _batches(len(posterior)):
+            some = signals[batch] if rows is None else rows_of(signals, rows[batch])
             try:
-                posterior[rows] = session.posterior(signals[rows], peak)
+                posterior[batch] = session.posterior(some, peak)
             except ModelError as error:
                 raise Quarantine(
                     "not_classified",
