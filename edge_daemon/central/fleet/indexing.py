@@ -85,6 +85,10 @@ class Indexer:
                 )
             )
         self._new.update(one["device_id"] for one in taken if one["what"] in ("run", "report"))
+        for device in {one["device_id"] for one in taken if one["what"] == "mark"}:
+            # What is a patient's no more, or one's after all, is in or out of the averages at once.
+            self._looked.discard(device)
+            self._new[device] += 0
         return len(found)
 
     def look_for_drift(self) -> bool:

@@ -146,6 +146,27 @@ def test_a_box_whose_values_move_drifts_until_they_are_back(world, ask):
 
 
 @SQLITE
+def test_controls_that_are_marked_later_leave_the_averages_at_once(world, ask):
+    """Nobody knew that they were none of patients: the mark alone has them worked out anew."""
+    box = world.box(world.clinic("First"))
+    measure(box, 120)
+    vials = [box.run(f"V-{n}", factor={"MCV": 1.08}) for n in range(40)]
+    box.send()
+    world.index()
+    assert [one["code"] for one in ask(boxes.averages)] == ["MCV"]
+    for capture in vials:
+        box.say("mark", capture, kind="control", lot="1", level="low")
+    box.send()
+    world.index()
+    assert ask(boxes.averages) == []
+    for capture in vials:
+        box.say("mark", capture, kind="patient")
+    box.send()
+    world.index()
+    assert [one["code"] for one in ask(boxes.averages)] == ["MCV"]
+
+
+@SQLITE
 def test_too_few_results_are_followed_and_are_no_drift(world, ask):
     box = world.box(world.clinic("First"))
     measure(box, 60)
