@@ -65,6 +65,8 @@ class Comment:
         The values it rests on, in words.
     codes
         Their codes.
+    urgent
+        Whether somebody must act at once.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Comment:
     source: Source
     facts: tuple[str, ...]
     codes: tuple[str, ...]
+    urgent: bool
     site: Site | None
 
 

@@ -264,10 +264,10 @@ def _comments(
         made.append(
             Comment(
                 rule.id, rule.severity, rule.title, rule.cause, rule.action, rule.source, facts,
-                codes, rule.site,
+                codes, rule.urgent, rule.site,
             )
         )  # fmt: skip
-    return tuple(made), frozenset(unconfirmed)
+    return tuple(sorted(made, key=lambda one: not one.urgent)), frozenset(unconfirmed)
 
 
 def _fact(code: str, value: float, interval: Interval | None) -> str:
@@ -285,12 +285,17 @@ def _headline(
     invalid = [flag.message.rstrip(".") for flag in flags if flag.severity == "invalid"]
     if invalid:
         return "Failed", "; ".join(invalid)
-    review = [flag.message.rstrip(".") for flag in flags if flag.severity == "review"]
-    review += [
-        f"{comment.title} ({', '.join(comment.facts)})" if comment.facts else comment.title
-        for comment in comments
-        if comment.severity == "review"
+    remarks = [
+        (
+            one.urgent,
+            f"{one.title} ({', '.join(one.facts)})" if one.facts else one.title,
+        )
+        for one in comments
+        if one.severity == "review"
     ]
+    review = [text for urgent, text in remarks if urgent]
+    review += [flag.message.rstrip(".") for flag in flags if flag.severity == "review"]
+    review += [text for urgent, text in remarks if not urgent]
     if not any(value.value is not None for value in values):
         review.append("no value could be reported")
     if review:

@@ -229,6 +229,7 @@ def _rule(section: Section, head: _Head) -> Rule:
         breeds=frozenset(breed_key(name) for name in section.texts("breeds")),
         unconfirmed=frozenset(section.choices("unconfirmed", MEASUREMENT_CODES)),
         same_as=section.text("same_as", ""),
+        urgent=section.yes("urgent"),
         version=head.version,
         site=head.site,
     )

@@ -164,6 +164,8 @@ class Rule:
         Codes of values that must not be taken for granted until the action is done.
     same_as
         A flag that says the same: with it the remark is not made a second time.
+    urgent
+        Stands before every other remark and flag of its severity: somebody must act at once.
     """
 
     id: str
@@ -178,6 +180,7 @@ class Rule:
     breeds: frozenset[str] = frozenset()
     unconfirmed: frozenset[str] = frozenset()
     same_as: str = ""
+    urgent: bool = False
     version: str = ""
     site: Site | None = None
 

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon import wording
 from edge_daemon.reference.interpret import interpret_record
 from edge_daemon.reference.loading import load_tables
 
@@ -83,6 +84,8 @@ class Ask:
         The values it rests on.
     cause, action, source
         Why it is said, what to do next, and the studies behind it.
+    urgent
+        Whether somebody must act at once.
     """
 
     code: str
@@ -92,6 +95,12 @@ class Ask:
     cause: str
     action: str
     source: str
+    urgent: bool = False
+
+    @property
+    def word(self) -> str:
+        """How soon it asks."""
+        return "At once" if self.urgent else wording.SEVERITIES[self.severity]
 
 
 def asking_list(run: Mapping[str, Any], found: Interpretation) -> list[Ask]:
@@ -104,10 +113,19 @@ def asking_list(run: Mapping[str, Any], found: Interpretation) -> list[Ask]:
         for r in run["analyzer"]["remarks"]
     ]
     asks += [
-        Ask(c.id, c.severity, c.title, "; ".join(c.facts), c.cause, c.action, c.source.text)
+        Ask(
+            c.id,
+            c.severity,
+            c.title,
+            "; ".join(c.facts),
+            c.cause,
+            c.action,
+            c.source.text,
+            c.urgent,
+        )
         for c in found.comments
     ]
-    return sorted(asks, key=lambda ask: _SEVERITY.index(ask.severity))
+    return sorted(asks, key=lambda ask: (_SEVERITY.index(ask.severity), not ask.urgent))
 
 
 @dataclass(frozen=True, slots=True)

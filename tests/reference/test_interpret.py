@@ -128,8 +128,20 @@ def test_low_platelets_of_a_dog_ask_for_a_smear(said):
     assert ids(found) == ["platelets_low", "edta_pseudothrombocytopenia"]
     assert not found.values[0].unconfirmed
     assert ids(said("dog", PLT=120.0)) == []  # less than 25 % below 148
-    assert ids(said("dog", PLT=29.0))[-1] == "platelets_very_low"
+    assert ids(said("dog", PLT=29.0))[0] == "platelets_very_low"
     assert "ckcs_platelets" in ids(said("dog", "Cavalier King Charles Spaniel", PLT=120.0))
+
+
+def test_what_is_urgent_stands_before_everything_of_its_severity(said, flag):
+    found = said("dog", PLT=12.0, HCT=20.0, flags=[flag("platelets_count_limited", "review")])
+    assert ids(found)[:2] == ["platelets_very_low", "anaemia"]
+    assert found.headline == "Review"
+    first, second, *_ = found.reason.split("; ")
+    assert first.startswith("Platelets below 30 K/µL (PLT 12 K/µL")
+    assert second == "platelets_count_limited holds"
+    failed = said("dog", PLT=12.0, flags=[flag("no_rbc_peak", "invalid")])
+    assert failed.headline == "Failed"
+    assert failed.reason == "no_rbc_peak holds"
 
 
 def test_agglutination_needs_all_of_its_pattern(said):

@@ -19,7 +19,9 @@ def fields(run, **changed):
 def correct(browser):
     def send(run, **changed):
         path = f"/results/{run}"
-        return browser.post(f"{path}/correct", fields(run, **changed), form=f"{path}/amend")
+        return browser.post(
+            f"{path}/correct", fields(run, **changed), form=f"{path}/amend?what=note"
+        )
 
     return send
 
@@ -29,7 +31,7 @@ def note(browser):
     def send(run, **said):
         path = f"/results/{run}"
         sent = {"text": "a long look", "by": "Ada", "verdict": "", "concerns": "", **said}
-        return browser.post(f"{path}/note", sent, form=f"{path}/amend")
+        return browser.post(f"{path}/note", sent, form=f"{path}/amend?what=note")
 
     return send
 
@@ -86,12 +88,30 @@ def test_what_cannot_be_corrected_is_said_and_nothing_typed_is_lost(box, correct
 def test_only_the_newest_can_be_corrected(box, browser, correct):
     run = box.add()
     correct(run, breed="Pug")
-    assert "correct the newest one" in browser.get(f"/results/{run}/amend").shown
+    assert "correct the newest one" in browser.get(f"/results/{run}/amend?what=correct").shown
     answer = browser.post(
-        f"/results/{run}/correct", fields(run, breed="Boxer"), form=f"/results/{run}/amend"
+        f"/results/{run}/correct",
+        fields(run, breed="Boxer"),
+        form=f"/results/{run}/amend?what=note",
     )
     assert answer.status == 400
     assert "was replaced by run" in answer.shown
+
+
+def test_the_page_asks_first_what_it_is_about(box, browser, note):
+    run = box.add()
+    asked = browser.get(f"/results/{run}/amend")
+    assert "What is it about?" in asked.shown
+    assert '<form class="form"' not in asked.text
+    for what, button in (("correct", "Correct"), ("note", "Add"), ("mark", "Mark")):
+        page = browser.get(f"/results/{run}/amend?what={what}").text
+        assert page.count('<form class="form"') == 1
+        assert f"<button>{button}</button>" in page
+        assert page.count('aria-current="true"') == 1
+    assert browser.get(f"/results/{run}/amend?what=x").text.count('<form class="form"') == 0
+    refused = note(run, text=" ")
+    assert refused.text.count('<form class="form"') == 1
+    assert "<button>Add</button>" in refused.text
 
 
 def test_notes_and_smears_are_kept(box, browser, note):
@@ -113,9 +133,9 @@ def test_whoever_signed_in_stands_in_the_trail(box, serve, open_browser):
     run = box.add()
     page = open_browser(serve().url)
     page.sign_in(TECHNICIAN, name="Grace")
-    assert "Your name or initials" not in page.get(f"/results/{run}/amend").shown
+    assert "Your name or initials" not in page.get(f"/results/{run}/amend?what=note").shown
     sent = {"text": "seen", "by": "Mallory"}
-    page.post(f"/results/{run}/note", sent, form=f"/results/{run}/amend")
+    page.post(f"/results/{run}/note", sent, form=f"/results/{run}/amend?what=note")
     shown = page.get(f"/results/{run}").shown
     assert "seen Grace" in shown
     assert "Mallory" not in shown

@@ -129,14 +129,14 @@ def test_a_result_is_marked_and_taken_back(box, browser, add, sent, kind):
     add(**{"RBC-first": "7", "RBC-second": "1"})
     run = box.add(sample_id="D-7")
     path = f"/results/{run}"
-    answer = browser.post(f"{path}/mark", {"by": "Ada", **sent}, form=f"{path}/amend")
+    answer = browser.post(f"{path}/mark", {"by": "Ada", **sent}, form=f"{path}/amend?what=mark")
     assert (answer.status, answer.headers["Location"]) == (303, path)
     with contextlib.closing(queries.connect(box.path)) as db:
         [mark] = controls.marks(db).values()
     assert (mark["kind"], mark["lot"], mark["level"], mark["made_by"]) == (*kind, "Ada")
     assert "Marked by Ada" in browser.get(path).shown
-    assert "said by Ada" in browser.get(f"{path}/amend").shown
-    browser.post(f"{path}/mark", {"by": "Bo", "kind": "patient"}, form=f"{path}/amend")
+    assert "said by Ada" in browser.get(f"{path}/amend?what=mark").shown
+    browser.post(f"{path}/mark", {"by": "Bo", "kind": "patient"}, form=f"{path}/amend?what=mark")
     assert "No patient" not in browser.get(path).shown
 
 
@@ -151,7 +151,7 @@ def test_a_result_is_marked_and_taken_back(box, browser, add, sent, kind):
 )
 def test_what_cannot_be_marked_is_said(box, browser, sent, said):
     path = f"/results/{box.add()}"
-    answer = browser.post(f"{path}/mark", {"by": "Ada", **sent}, form=f"{path}/amend")
+    answer = browser.post(f"{path}/mark", {"by": "Ada", **sent}, form=f"{path}/amend?what=mark")
     assert answer.status == 400
     assert said in answer.shown
     with contextlib.closing(queries.connect(box.path)) as db:
@@ -173,7 +173,7 @@ def test_forms_are_for_technicians_and_carry_their_token(box, serve, open_browse
     assert technician.post(f"/results/{run}/mark", {"kind": "blank"}).status == 403
     assert known(box) == []
     sent = {"kind": "blank", "by": "Somebody else"}
-    technician.post(f"/results/{run}/mark", sent, form=f"/results/{run}/amend")
+    technician.post(f"/results/{run}/mark", sent, form=f"/results/{run}/amend?what=mark")
     assert "Marked by Ada" in technician.get(f"/results/{run}").shown
 
 

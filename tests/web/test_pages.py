@@ -3,6 +3,7 @@
 import hashlib
 import re
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from edge_daemon.web import plots
 from edge_daemon.web.numbers import Numbers
 from edge_daemon.web.pages import listing
 from edge_daemon.web.render import STATIC
+from tests.web.conftest import MEASUREMENTS
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +183,17 @@ def test_intervals_of_the_site_count_without_a_restart(box, serve, open_browser,
     assert "this site: Dr A, own dogs" in shown
     own.write_text("kind = 3")
     assert "has mistakes: no interval is used" in page.get(f"/results/{run}").shown
+
+
+def test_the_gravest_of_several_smear_cards_comes_first(box, browser):
+    few = [replace(m, value=12.0, low=9.0, high=15.0) if m.code == "PLT" else m
+           for m in MEASUREMENTS]  # fmt: skip
+    run = box.add(patient_name="Bello", measurements=few)
+    what = browser.get(f"/results/{run}").shown.partition("What to do")[2]
+    assert what.strip().startswith("At once: Platelets below 30 K/µL")
+    assert what.index("Confirm on a smear at once") < what.index("Red cell clumps")
+    assert "Note what the smear showed" in what
+    assert "Platelets below 30" in browser.get("/").shown.partition("Review")[2][:200]
 
 
 def test_the_headline_searched_for_is_the_one_shown(box, browser):

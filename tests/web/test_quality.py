@@ -12,13 +12,14 @@ import pytest
 
 from edge_daemon import own_command
 from edge_daemon.errors import EdgeError
-from edge_daemon.follower import KEPT_BATCHES, Follower
+from edge_daemon.follower import KEPT_BATCHES, Followed, Follower
 from edge_daemon.records import Flag, Measurement, ReportedValue
 from edge_daemon.store import controls, queries
 from edge_daemon.store.comparisons import Comparisons, Filters
 from edge_daemon.store.lots import Lot, LotTarget
 from edge_daemon.web import drift, pairs_plot
 from edge_daemon.web.numbers import Numbers
+from edge_daemon.web.pages import quality
 
 
 def stream(state="in_control", *, percent=(0.1,) * 6, values=130, drifting=0):
@@ -62,6 +63,20 @@ def test_a_drift_says_what_moved_and_what_to_do():
         ("the analyzer's", "drifts", "+5,0 %"),
     ]
     assert group.batches == (8, 7, 6, 5, 4, 3, 2, 1)
+
+
+def test_averages_that_drift_alone_come_before_the_controls(browser, monkeypatch):
+    """Both stand on one page, and the charts of controls are long."""
+    steady = [followed("MCV", stream(), species="cat")]
+    off = stream("drift", percent=(0, 0, 0, 0, 0, 0.2, 4.1, 5.0), drifting=2)
+    for streams, first in ((steady, "Control"), ([*steady, followed("MCV", off)], "Moving")):
+        document = {"streams": streams, "measures": []}
+        monkeypatch.setattr(quality, "_look", lambda _, d=document: Followed(d, False, ""))
+        shown = browser.get("/quality").text
+        titles = re.findall("<h2[^>]*>(Control|Moving)", shown)
+        assert titles[0] == first
+        species = re.findall("</bdi>, (dog|cat)", shown)
+        assert species == ["cat"] if first == "Control" else ["dog", "cat"]
 
 
 def test_batches_keep_their_numbers_when_only_the_newest_are_kept():

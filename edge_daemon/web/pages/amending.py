@@ -32,13 +32,26 @@ FIELDS: Final = {
     "breed": "Breed",
 }
 LONGEST: Final = 200
+PARTS: Final = {
+    "correct": (
+        "The patient, species or sample is wrong",
+        "a mistyped name, a dog entered as a cat",
+    ),
+    "note": ("A note, or what a smear showed", "clumps at the edge, the vein was hard to find"),
+    "mark": (
+        "It is no patient’s sample",
+        "control material, a blank, part of a check; or it is one after all",
+    ),
+}
+"""What can be said, each with its title and an example; the page asks first which of them it is."""
 
 
 def form(request: Request) -> Response:
-    """Offer both forms."""
+    """Ask what it is about, and offer the form for that."""
     with request.state.site.reading() as db:
         run = stored_run(db, request.path_params["run_id"])
-    return _form(request, run, {}, "")
+    what = request.query_params.get("what", "")
+    return _form(request, run, {}, "", what if what in PARTS else "")
 
 
 async def correct(request: Request) -> Response:
@@ -60,7 +73,7 @@ async def correct(request: Request) -> Response:
             reason=fields.get("reason", ""),
         )
     except EdgeError as error:
-        return await run_in_threadpool(_form, request, run, fields, words(error))
+        return await run_in_threadpool(_form, request, run, fields, words(error), "correct")
     site.wake()
     return RedirectResponse(f"/results/{done.run_id}#said", status_code=303)
 
@@ -83,7 +96,7 @@ async def note(request: Request) -> Response:
             verdict=verdict,  # type: ignore[arg-type] # the store says which there are
         )
     except EdgeError as error:
-        return await run_in_threadpool(_form, request, run, fields, words(error))
+        return await run_in_threadpool(_form, request, run, fields, words(error), "note")
     return RedirectResponse(f"/results/{run['id']}#said", status_code=303)
 
 
@@ -95,7 +108,7 @@ async def mark(request: Request) -> Response:
     try:
         await run_in_threadpool(_mark, site, run["id"], fields, by(request, fields))
     except EdgeError as error:
-        return await run_in_threadpool(_form, request, run, fields, words(error))
+        return await run_in_threadpool(_form, request, run, fields, words(error), "mark")
     return RedirectResponse(f"/results/{run['id']}", status_code=303)
 
 
@@ -141,16 +154,18 @@ def words(error: EdgeError) -> str:
 
 
 def _form(
-    request: Request, run: dict[str, Any], given: Mapping[str, str], problem: str
+    request: Request, run: dict[str, Any], given: Mapping[str, str], problem: str, what: str
 ) -> Response:
     concerns = [(key, wording.CLASS_NAMES[key]) for key in CELL_CLASSES]
     concerns += [(m["code"], m["code"]) for m in run["measurements"]]
     concerns += [(f["code"], f"flag {f['code']}") for f in run["flags"]]
     with request.state.site.reading() as db:
-        what, lots = apart.of_run(db, run), controls.lots(db)
+        no_patient, lots = apart.of_run(db, run), controls.lots(db)
     said = {
         "run": run,
-        "apart": what,
+        "what": what,
+        "parts_of": PARTS,
+        "apart": no_patient,
         "lots": lots,
         "given": given,
         "problem": problem,

@@ -119,7 +119,7 @@ def _asks(asks: Sequence[Ask]) -> list[dict[str, str]]:
         {
             "text": " ".join(
                 (
-                    f"{wording.SEVERITIES[ask.severity]}:",
+                    f"{ask.word}:",
                     render.sentence(f"{ask.title} {ask.facts}"),
                     render.sentence(ask.cause),
                 )

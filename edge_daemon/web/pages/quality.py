@@ -36,14 +36,20 @@ def page(request: Request) -> Response:
     numbers = render.preferences(request).numbers
     followed = _look(request.state.site)
     document = followed.document or {"streams": [], "measures": []}
-    groups = drift.groups(document, numbers)
+    groups = sorted(drift.groups(document, numbers), key=lambda one: not one.drifts)
     with request.state.site.reading() as db:
         charts = control_charts.charts(db, newest=NEWEST)
         expired = control_charts.expired(db, charts)
         blank = control_charts.newest_blank(db)
     charted = controls.controls(charts, numbers)
+    state = _state(charted, groups, followed)
+    drifting = [one for one in groups if one.drifts and one.simulated == state["simulated"]]
+    broken = any(one.status == "invalid" for one in charted)
     said = {
-        "state": _state(charted, groups, followed),
+        "state": state,
+        "drifting": drifting,
+        # What asks for somebody comes first; control material is the proof where both do.
+        "averages_first": bool(drifting) and not broken,
         "controls": charted,
         "expired": expired,
         "blank": controls.blank(blank, numbers),

@@ -61,7 +61,9 @@ def test_a_result(visit, clinic, name, look):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("part", ["amend", "why"])
+@pytest.mark.parametrize(
+    "part", ["amend", "amend?what=correct", "amend?what=note", "amend?what=mark", "why"]
+)
 def test_what_hangs_on_a_result(visit, clinic, part, look):
     size, scheme = LOOKS[look]
     watched = visit(size, scheme)
@@ -76,9 +78,10 @@ def test_a_person_corrects_and_notes(visit, clinic):
     watched = visit()
     page = watched.go(f"/results/{run}")
     page.get_by_role("link", name="Correct, add a note").click()
+    page.get_by_role("link", name="The patient, species or sample is wrong").click()
     page.get_by_label("Patient's name").fill("Moritz")
     page.get_by_label("Why").fill("wrong tube label")
-    page.get_by_label("Your name or initials").first.fill("Ada")
+    page.get_by_label("Your name or initials").fill("Ada")
     page.get_by_role("button", name="Correct").click()
     page.wait_for_url("**#said")
     assert page.locator("h1").inner_text() == "Moritz"
@@ -86,8 +89,9 @@ def test_a_person_corrects_and_notes(visit, clinic):
     assert violations(page) == []
     watched.keep("result-corrected")
     page.get_by_role("link", name="Correct, add a note").click()
+    page.get_by_role("link", name="A note, or what a smear showed").click()
     page.get_by_label("a smear that confirms").check()
-    page.get_by_label("About").select_option("platelet")
+    page.get_by_label("About", exact=True).select_option("platelet")
     page.get_by_label("Text").fill("clumps at the feathered edge")
     page.locator("#note-by").fill("Ada")
     page.get_by_role("button", name="Add").click()
@@ -119,9 +123,10 @@ def test_a_person_adds_a_lot_and_marks_a_result(visit, clinic):
     assert "Lot 4711, normal was added." in page.get_by_role("status").inner_text()
     page = watched.go(f"/results/{run}")
     page.get_by_role("link", name="mark as control").click()
+    page.get_by_role("link", name="It is no patient’s sample").click()
     page.get_by_label("control material", exact=True).check()
     page.get_by_label("Lot and level").select_option("4711, normal")
-    page.get_by_label("Your name or initials").last.fill("Ada")
+    page.get_by_label("Your name or initials").fill("Ada")
     page.get_by_role("button", name="Mark").click()
     page.wait_for_url(f"**/results/{run}")
     watched.drawn()

@@ -94,6 +94,7 @@ def test_whether_the_analyzer_has_drifted(begin):
     answer = page.locator(".headline").first.inner_text()
     assert "Out of control: hold results back" in answer
     assert re.search(r"its own values: .*MCV", answer)
+    assert "Moving averages of patients drift too: MCV (dog)" in answer
     text = page.locator("main").inner_text()
     assert re.search(r"Rule (1-3s|2-2s|4-1s) is broken: .*MCV", text)
     assert "MCV drifts: The analyzer's is +" in text
@@ -143,9 +144,10 @@ def test_a_dog_entered_as_a_cat(begin, practice):
     watched.drawn()
     assert "Entered as cat" in page.locator("main").inner_text()
     page.get_by_role("link", name=re.compile("Correct", re.IGNORECASE)).first.click()
+    page.get_by_role("link", name="The patient, species or sample is wrong").click()
     page.get_by_label("Species", exact=True).select_option("dog")
     page.get_by_label("Why").fill("wrong species at the analyzer")
-    page.get_by_label("Your name or initials").first.fill("Ada")
+    page.get_by_label("Your name or initials").fill("Ada")
     watched.keep("task-4-form")
     page.get_by_role("button", name="Correct").click()
     page.wait_for_url("**/results/*#said")
