@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from edge_daemon.central.alarms import Alarms
     from edge_daemon.central.authority import Authority, Issued
@@ -102,7 +103,20 @@ def make_app(centre: Centre) -> Starlette:
         ],
     )
     app.state.alarms = centre.alarms
+    # No pattern of a route matches an address with a line break.
+    app.router.default = partial(_elsewhere, centre, app.router.not_found)
+    app.router.redirect_slashes = False
     return app
+
+
+async def _elsewhere(
+    centre: Centre, nowhere: ASGIApp, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer what no route took, in the form of its part of the server."""
+    if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        await _refuse(404, "path", "there is nothing here")(scope, receive, send)
+        return
+    await (nowhere if centre.page is None else centre.page.app)(scope, receive, send)
 
 
 def _guarded(handler: Handler, centre: Centre) -> Handler:
