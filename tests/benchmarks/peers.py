@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy: threads that wait for work cost time too
 import numpy as np
 import onnxruntime as ort
-
-sys.path.insert(0, str(Path(__file__).parent))
 from plain_graph import operations, without_quantization
 
 from edge_daemon import bench
