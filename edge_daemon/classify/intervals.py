@@ -45,7 +45,11 @@ def count_interval(
 
 
 def fraction_interval(
-    part: float, whole: float, ambiguity: float = 0.0, relative: float = 0.0
+    part: float,
+    whole: float,
+    ambiguity: float = 0.0,
+    relative: float = 0.0,
+    missing: float = 0.0,
 ) -> tuple[float, float]:
     """Interval of a fraction; counting follows Wilson.
 
@@ -57,6 +61,8 @@ def fraction_interval(
         Variance of `part` from uncertain calls, events².
     relative
         Relative SD of `part` from run to run.
+    missing
+        SD of the fraction that was not found; it raises the upper limit only.
 
     Returns
     -------
@@ -70,7 +76,7 @@ def fraction_interval(
     # At 0 and 1 Wilson's limit is the fraction itself, up to rounding.
     low, high = min(centre - half, p), max(centre + half, p)
     low, high = _widen(p, low, high, ambiguity / whole**2, relative)
-    return low, min(high, 1.0)
+    return low, min(p + math.hypot(high - p, Z95 * missing), 1.0)
 
 
 def _widen(

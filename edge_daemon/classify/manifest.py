@@ -114,8 +114,9 @@ class Uncertainty(_Table):
     """``[uncertainty]``: errors of a run beyond counting, from reported values.
 
     The first four are relative SDs of the counts. The ``odds`` are SDs of the error in the
-    log-odds of a call, natural logarithm: they matter as far as calls are uncertain. Bundles made
-    before they were known have none.
+    log-odds of a call, natural logarithm: they matter as far as calls are uncertain. The last is
+    the share of red-cell events that are clumps taken for single cells, an SD that only widens
+    upwards. Bundles made before they were known have none.
     """
 
     rbc: RelativeSd
@@ -126,6 +127,7 @@ class Uncertainty(_Table):
     platelet_odds: OddsSd = 0.0
     reticulocyte_odds: OddsSd = 0.0
     clumped_rbc_odds: OddsSd = 0.0
+    clumped_rbc_missed: Share = 0.0
 
 
 class Calibration(_Table):

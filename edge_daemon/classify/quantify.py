@@ -43,7 +43,10 @@ in 98 %.
 
 
 class _Counted(NamedTuple):
-    """Expected events, variance of them beyond counting, relative SDs: run to run, not counted."""
+    """Expected events, variance of them beyond counting, relative SD from run to run, not counted.
+
+    What was not counted is a relative SD of a count, an SD of a fraction.
+    """
 
     events: float
     doubt: float
@@ -148,6 +151,7 @@ def _measure(
     )
     retics = _counted(tally, RETIC, doubt.reticulocyte_odds, doubt.reticulocyte)
     clumps = _counted(tally, CLUMP, doubt.clumped_rbc_odds, doubt.clumped_rbc)
+    clumps = clumps._replace(missing=doubt.clumped_rbc_missed)
     estimated = tally.hidden_cells > ESTIMATED_FRACTION * tally.red_cells
     rbc = _concentration("RBC", red, per_ul, 1e6, "calculated" if estimated else "counted")
     plt_per_ul = None if per_ul is None else per_ul / alone(tally.company)
@@ -197,7 +201,7 @@ def _percentage(
     """Part of a whole, times what calibrates it (`manifest.Calibration`)."""
     if counted is None or whole <= 0:
         return Measurement(code, None, "%", None, None, "counted")
-    limits = fraction_interval(counted.events, whole, counted.doubt, counted.relative)
+    limits = fraction_interval(counted.events, whole, *counted[1:])
     part, low, high = (min(factor * v, 1.0) for v in (counted.events / whole, *limits))
     return Measurement(code, 100 * part, "%", 100 * low, 100 * high, "counted")
 

@@ -319,6 +319,14 @@ def test_count_intervals_hold_with_run_to_run_error_on_top(relative):
     assert np.mean(held) >= 0.92
 
 
+def test_what_is_not_found_raises_only_the_upper_limit_of_a_fraction():
+    low, high = fraction_interval(15, 3000)
+    missed = fraction_interval(15, 3000, missing=0.002)
+    assert missed[0] == low
+    assert missed[1] - 0.005 == pytest.approx(np.hypot(high - 0.005, 1.96 * 0.002), rel=1e-3)
+    assert fraction_interval(3000, 3000, missing=0.002)[1] == 1.0
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.02, 0.5, 1.0])
 def test_fraction_intervals_hold_the_truth_95_times_in_100(share):
     parts = np.random.default_rng(3).binomial(3000, share, 3000)

@@ -6,6 +6,7 @@ from edge_daemon.training.data import Reference
 from edge_daemon.training.doubt import (
     CLUMP_ODDS,
     CLUMP_SD,
+    CLUMPS_MISSED,
     PLATELET_FLOOR,
     REFERENCE_SD,
     Residual,
@@ -140,6 +141,7 @@ def test_a_reported_count_says_less_where_few_cells_were_counted():
 def test_clumps_that_nobody_reports_are_doubted_as_assumed():
     told = learn_doubt([{"PLT": row, "RETIC%": row} for row in made(0.15, 2.0)]).uncertainty
     assert (told.clumped_rbc, told.clumped_rbc_odds) == (CLUMP_SD, CLUMP_ODDS)
+    assert told.clumped_rbc_missed == CLUMPS_MISSED
     assert told.platelet_odds > 1.0
 
 
