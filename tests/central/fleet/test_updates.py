@@ -73,7 +73,7 @@ def test_each_ring_says_what_its_boxes_do(fleet, url):
     }  # fmt: skip
     assert sorted(box["name"] for box in one["failed"]) == ["First failed", "Second failed"]
     assert "Model sim_optical4 0.5.0" in text
-    assert "25 of 100 boxes may take it" in text
+    assert "25 % of the boxes may take it" in text
     assert f"central rollout halt {ITEM}" in text
 
 
