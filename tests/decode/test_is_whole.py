@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_daemon.decode import Registry
@@ -11,7 +13,8 @@ from edge_daemon.decode.codecs.fcs import FcsOptions, read_header
 from edge_daemon.decode.kit import read_sample
 from edge_daemon.resources import profiles_dir
 
-MAGIC = (b"FCS", b"EDPULSE1", b"MSH", b"H|", b"\x02", b"\x05", b"\x0b")
+MAGIC = (b"FCS", b"EDPULSE1", b"MSH", b"\x05", b"\x0b")
+ASTM = re.compile(rb"(?:\s|#[^\r\n]*[\r\n]|[\x04\x05])*(?:H[^\w\s]|\x02)")
 is_whole = Registry.load([profiles_dir()]).is_whole
 
 
@@ -45,9 +48,10 @@ def test_every_cut_of_a_capture_is_unfinished():
 
 
 @settings(deadline=None, max_examples=300)
+@example(data=b"H\0\0\0\0")
 @given(data=st.binary(max_size=300) | st.binary(max_size=300).map(b"FCS3.1    ".__add__))
 def test_any_bytes_get_an_answer(data):
-    begins = any(magic.startswith(data[: len(magic)]) for magic in MAGIC)
+    begins = ASTM.match(data) or any(magic.startswith(data[: len(magic)]) for magic in MAGIC)
     assert is_whole(data) or begins
 
 

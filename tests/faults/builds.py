@@ -28,8 +28,8 @@ def acknowledge_early() -> None:
         answered = []
         attempt = self._attempt
 
-        def told(work):
-            outcome = attempt(work)
+        def told(db, work):
+            outcome = attempt(db, work)
             operation = group[len(answered)]
             answered.append(operation)
             committer_answer(operation.answer, *outcome)

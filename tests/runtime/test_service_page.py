@@ -93,7 +93,7 @@ def test_a_species_corrected_on_the_page_is_analysed_again(service, cohort, wait
     wait_until(lambda: runs(service), 120)
     page = Page(service, wait_until)
     first = runs(service)[0]["id"]
-    _, form = page.ask("GET", f"/results/{first}/amend")
+    _, form = page.ask("GET", f"/results/{first}/amend?what=correct")
     token = re.search(r'name="token" value="([^"]+)"', form)[1]
     fields = {"token": token, "species": "cat", "reason": "cat entered as dog", "by": "Ada"}
     answer, _ = page.ask("POST", f"/results/{first}/correct", fields)
