@@ -161,7 +161,7 @@ class Rollouts:
             told = told_by_boxes(db)
             for row in reversed(_rows(db)):
                 rollout = rollout_of(row)
-                counted = count(rollout, _boxes(told, rollout.item), now)
+                counted = count(rollout, boxes_of(told, rollout.item), now)
                 found.append(
                     {
                         "item": rollout.item,
@@ -202,7 +202,7 @@ class Rollouts:
             told = told_by_boxes(db) if running else []
             for row in running:
                 before = rollout_of(row)
-                after = step(before, _boxes(told, before.item), now)
+                after = step(before, boxes_of(told, before.item), now)
                 if after == before:
                     continue
                 db.execute(
@@ -317,7 +317,8 @@ def told_by_boxes(db: Connection, *narrowed: ColumnElement[bool]) -> list[Told]:
     ]
 
 
-def _boxes(told: Sequence[Told], item: str) -> list[Box]:
+def boxes_of(told: Sequence[Told], item: str) -> list[Box]:
+    """Say of each box what its word means for an item, in the order of `told`."""
     return [Box(one.device_id, one.ring, word_in(one.updates, item), one.seen_at) for one in told]
 
 

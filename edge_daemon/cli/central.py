@@ -18,6 +18,14 @@ from edge_daemon.cli.options import json_option
 if TYPE_CHECKING:
     from pathlib import Path
 
+_hosts = click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    required=True,
+    help="Name or address that boxes call the server by; repeatable.",
+)
+
 
 @click.group()
 def central() -> None:
@@ -27,13 +35,7 @@ def central() -> None:
 @central.command()
 @places
 @click.option("--name", default="edge_daemon fleet", show_default=True, help="Of the fleet.")
-@click.option(
-    "--host",
-    "hosts",
-    multiple=True,
-    required=True,
-    help="Name or address that boxes call the server by; repeatable.",
-)
+@_hosts
 def init(folder: Path, database: str | None, name: str, hosts: tuple[str, ...]) -> None:
     """Make the fleet's certificate authority, the server's certificate and the database.
 
@@ -51,13 +53,7 @@ def init(folder: Path, database: str | None, name: str, hosts: tuple[str, ...]) 
 
 @central.command()
 @server_folder
-@click.option(
-    "--host",
-    "hosts",
-    multiple=True,
-    required=True,
-    help="Name or address that boxes call the server by; repeatable.",
-)
+@_hosts
 def certify(folder: Path, hosts: tuple[str, ...]) -> None:
     """Make the server another certificate of the fleet's authority; start the server again then.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from edge_daemon.central.fleet.drifting import utc
-from edge_daemon.central.rollout import LAST, SHARES, Box, count, counted
-from edge_daemon.central.rollouts import rollout_of, told_by_boxes, word_in
+from edge_daemon.central.rollout import LAST, SHARES, count, counted
+from edge_daemon.central.rollouts import boxes_of, rollout_of, told_by_boxes
 from edge_daemon.central.schema import devices, rollouts
 
 if TYPE_CHECKING:
@@ -95,10 +95,7 @@ def updates(db: Connection, scope: Scope, now: dt.datetime) -> list[Update]:
 def _update(
     rollout: Rollout, created_at: dt.datetime, told: Sequence[Told], now: dt.datetime
 ) -> Update:
-    boxes = [
-        Box(one.device_id, one.ring, word_in(one.updates, rollout.item), one.seen_at)
-        for one in told
-    ]
+    boxes = boxes_of(told, rollout.item)
     failed = [
         FailedBox(one.device_id, one.name, one.clinic, one.ring)
         for one, box in zip(told, boxes, strict=True)
