@@ -137,6 +137,7 @@ class SyncPart:
             else:
                 self._log.forget("sync")
             self._wake.wait(_RETRY_S)
+            self._wake.clear()  # `stop` says first that it stops: the loop's condition sees that
 
     def _work(self) -> None:
         identity = load(self._data_dir)
