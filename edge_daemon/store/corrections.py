@@ -20,7 +20,7 @@ from edge_daemon.store.answers import PendingCapture
 from edge_daemon.store.documents import result_document
 from edge_daemon.store.first_kind import kind_of
 from edge_daemon.store.operations import add_parts, begin_again, find_capture, send
-from edge_daemon.store.rows import clean, flag_rows, stamp_row
+from edge_daemon.store.rows import clean, flag_rows, stamp_row, status_of
 from edge_daemon.store.sql import insert, row, rows, value, values
 
 if TYPE_CHECKING:
@@ -221,7 +221,6 @@ def _copy(
 ) -> int:
     """Insert the next run: another sample, the same cells. It was analysed when the first was."""
     base_id = base.pop("id")
-    before = base["species"]
     decoding = row(db, "SELECT * FROM decodings WHERE id = ?", (base["decoding_id"],))
     assert decoding is not None
     base.update({field: decoding[field] for field in FIELDS})
@@ -229,10 +228,11 @@ def _copy(
     base["number"] += 1
     found = _parts(db, "measurements", base_id)
     remarks = _parts(db, "flags", base_id)
-    if "species" in changed:
+    called_for = value(db, _CALLED_FOR, (base["capture_id"],))
+    if base["species"] != called_for:
         deleted = capture["raw_deleted_wall"] is not None
-        remarks += _doubt(before, changed["species"], len(remarks), deleted=deleted)
-        base["status"] = "invalid" if base["status"] == "invalid" else "review"
+        remarks += _doubt(called_for, base["species"], len(remarks), deleted=deleted)
+    base["status"] = status_of(remark["severity"] for remark in remarks)
     document = result_document(capture, decoding, base, found, remarks)
     base["digest"] = digest(canonical(document))
     made = insert(db, "runs", base)
@@ -241,6 +241,14 @@ def _copy(
     told = document | {"kind": kind_of(db, capture, base["sample_id"])}
     send(db, "run", made, base, told, stamp_row("created", stamp))
     return made
+
+
+_CALLED_FOR: Final = """
+    SELECT species FROM runs
+    WHERE capture_id = ? AND NOT EXISTS (SELECT 1 FROM corrections WHERE run_id = runs.id)
+    ORDER BY number DESC LIMIT 1
+"""
+"""Species that the cells of a capture were called for: of its newest run that an analysis made."""
 
 
 def _doubt(
@@ -263,7 +271,7 @@ def _parts(db: sqlite3.Connection, table: str, run_id: int) -> list[dict[str, An
     found = rows(db, query, (run_id,))
     for part in found:
         del part["run_id"]
-    # Each of another species' doubt is answered by the analysis that follows it.
+    # The doubt about another species is raised anew while it stands.
     return [part for part in found if part.get("code") != SPECIES_CORRECTED]
 
 

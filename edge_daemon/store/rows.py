@@ -86,7 +86,6 @@ def run_row(capture_id: int, decoded: Decoded, step: Classified) -> dict[str, An
             f" expected {sorted(CELL_CLASSES)}",
             action="report this: the classifier broke its contract",
         )
-    severities = {flag.severity for flag in step.flags}
     return {
         "capture_id": capture_id,
         "profile": clean(decoded.profile),
@@ -96,11 +95,17 @@ def run_row(capture_id: int, decoded: Decoded, step: Classified) -> dict[str, An
         "events": int(decoded.events),
         **sample_row(decoded.sample),
         **{f"n_{name}": int(step.counts[name]) for name in CELL_CLASSES},
-        "status": next((word for word in ("invalid", "review") if word in severities), "ok"),
+        "status": status_of(flag.severity for flag in step.flags),
         "elapsed_s": _finite(step.elapsed_s, "elapsed_s"),
         "sample_key": sample_key(decoded.sample.sample_id),
         "corrected": "[]",
     }
+
+
+def status_of(severities: Iterable[str]) -> str:
+    """Say of a run with flags of these severities what it is as a whole."""
+    found = set(severities)
+    return next((word for word in ("invalid", "review") if word in found), "ok")
 
 
 def measurement_rows(measurements: Iterable[Measurement]) -> list[dict[str, Any]]:

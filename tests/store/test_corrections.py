@@ -12,6 +12,7 @@ import pytest
 from edge_daemon.errors import EdgeError, Retryable
 from edge_daemon.records import Flag
 from edge_daemon.store import amendments, layout, pictures, queries, reports, visits
+from edge_daemon.store.deleting import mark_deleted
 
 HEADER = {"format": 1, "simulated": False, "events": 3, "scattergrams": [], "histograms": []}
 TEXT = json.dumps(HEADER).encode()
@@ -92,6 +93,21 @@ def test_another_species_is_analysed_again(store, analyse, make, db):
     assert (found["species"], found["status"], found["corrected"]) == ("cat", "ok", ["species"])
     assert found["intact"]
     assert [r["id"] for r in queries.results(db)] == [last]
+
+
+def test_the_doubt_about_another_species_stands_until_an_analysis_answers_it(store, analyse, db):
+    """A corrected name had taken it away, and with the raw bytes gone no analysis follows."""
+    first = analyse(1, species="dog", patient_name="Bello")
+    mark_deleted(store, [1], "2026-11-22T10:00:00Z")
+    run_id = store.correct(first, {"species": "cat"}, **WHO).run_id
+    for changes, name in (({"patient_name": "Rex"}, "cat"), ({"species": "horse"}, "horse")):
+        run_id = store.correct(run_id, changes, **WHO).run_id
+        found = run(db, run_id)
+        assert (found["species"], found["status"]) == (name, "review")
+        (doubt,) = found["flags"]
+        assert f"from dog to {name}" in doubt["message"]
+    found = run(db, store.correct(run_id, {"species": "dog"}, **WHO).run_id)
+    assert (found["species"], found["flags"], found["status"]) == ("dog", [], "ok")
 
 
 def test_a_result_for_the_former_species_is_refused(store, analyse, make, db):
