@@ -143,13 +143,13 @@ class SyncClient:
 
     def _send_all(self, db: sqlite3.Connection) -> None:
         """Send until nothing waits; what is new meanwhile goes first."""
-        self._renew_in_time()
         unanswered: set[int] = set()
         while not self._stopping.is_set():
             limit = protocol.MAX_ITEMS + len(unanswered)
             found = outbox.waiting(db, simulated=self._simulated, limit=limit)
             batch = self._fitting([row for row in found if row["seq"] not in unanswered])
             if not batch:
+                self._renew_in_time()  # after the results: it may be refused for weeks
                 return
             unanswered |= self._exchange(batch)
 
@@ -276,7 +276,10 @@ class SyncClient:
         """Renew before the certificate ends; a clock that may be wrong says nothing about that."""
         now = self._clock.stamp()
         if now.state == "synchronised" and now.wall >= self._identity.renew_after:
-            self._renew()
+            try:
+                self._renew()
+            except Fatal as error:
+                raise TroubleError("hold", "certificate", error.message) from error
 
     def _renew(self) -> None:
         self._identity = renew(self._identity, self._server)

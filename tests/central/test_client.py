@@ -321,6 +321,16 @@ def test_a_renewed_box_goes_on_and_the_old_certificate_ends_with_the_first_use(b
     former.close()
 
 
+def test_a_refused_renewal_is_held_and_results_go_before_it(box, running, line):
+    """It had ended the sending, and a new key was made for the next try every 15 s."""
+    line(lambda scope: 403 if scope["path"] == "/v1/renew" else None)
+    box.clock.wall = "2099-01-01T00:00:00Z"
+    box.analyse()
+    box.client.step()
+    assert len(stored(running)) == 1
+    assert (box.patience().held, box.patience().code) == (True, "certificate")
+
+
 def test_an_unsynchronised_clock_renews_nothing(box):
     before = box.who.certificate.read_bytes()
     box.clock.wall, box.clock.state = "2099-01-01T00:00:00Z", "unsynchronised"
