@@ -132,6 +132,7 @@ class SyncClient:
                     if wait_s <= 0.0:
                         self._send_all(db)
                         self._send_raw(db)
+                        self._trouble_is_over()
                 finally:
                     self._summary = outbox.summary(db, simulated=self._simulated)
         except TroubleError as trouble:
@@ -240,8 +241,7 @@ class SyncClient:
         return self._exchange(batch[:half]) | self._exchange(batch[half:])
 
     def _settle(self, batch: Sequence[tuple[Row, bytes]], told: dict[int, protocol.Answer]) -> None:
-        if self._patience != Patience():
-            self._remember(Patience())
+        self._trouble_is_over()
         sending.settle(
             self._store,
             [
@@ -285,6 +285,10 @@ class SyncClient:
         self._identity = renew(self._identity, self._server)
         self._server.close()
         self._server = self._connect()
+
+    def _trouble_is_over(self) -> None:
+        if self._patience != Patience():
+            self._remember(Patience())
 
     def _remember(self, patience: Patience) -> None:
         self._patience = patience

@@ -331,6 +331,19 @@ def test_a_refused_renewal_is_held_and_results_go_before_it(box, running, line):
     assert (box.patience().held, box.patience().code) == (True, "certificate")
 
 
+def test_trouble_with_raw_captures_ends_without_another_result(box, running, line):
+    """Until the next result the box had said nothing of itself, and was silent to the centre."""
+    bad = [503]
+    line(lambda scope: bad.pop() if bad and scope["path"].startswith("/v1/raw/") else None)
+    box.analyse()
+    box.start(rule=Rule("all")).step()
+    assert box.client.describe()["code"] == "status_503"
+    box.clock.now += CAP_S
+    box.client.step()
+    assert raw_files(running) == shas(box)
+    assert box.client.describe()["code"] == ""
+
+
 def test_an_unsynchronised_clock_renews_nothing(box):
     before = box.who.certificate.read_bytes()
     box.clock.wall, box.clock.state = "2099-01-01T00:00:00Z", "unsynchronised"
