@@ -60,11 +60,13 @@ class Entry:
     def keys(self) -> set[int]:
         """Of the files in their present state.
 
-        64 bits instead of the whole record: a year of captures stays in a few megabytes.
+        64 bits instead of the whole record: a year of captures stays in a few megabytes. Owner
+        and rights are part of the state: a file that could not be read is looked at again once
+        somebody has changed them.
         """
         return {
-            hash((name, status.st_ino, status.st_size, status.st_mtime_ns))
-            for name, status in self.files
+            hash((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_mode, s.st_uid, s.st_gid))
+            for name, s in self.files
         }
 
     def check(self, max_bytes: int) -> None:

@@ -213,6 +213,29 @@ def test_an_unreadable_file_is_refused_in_the_end(bench):
     assert "Permission denied" in error.message
 
 
+def test_a_refused_file_is_taken_once_somebody_gives_the_right_to_read_it(bench, monkeypatch):
+    """As the refusal asks for; without a restart it had never been looked at again."""
+    source = bench.source()
+    path = bench.folder / "locked.fcs"
+    path.write_bytes(b"cells")
+    path.chmod(0)
+    read = Root.read
+
+    def guarded(root, name, *more):
+        if not path.stat().st_mode & 0o400:
+            raise PermissionError(13, "Permission denied")
+        return read(root, name, *more)
+
+    monkeypatch.setattr(Root, "read", guarded)
+    bench.pass_time(source, 1200.0)
+    ((_, error, _),) = bench.refused
+    assert "Permission denied" in error.message
+    path.chmod(0o644)
+    bench.pass_time(source, 60.0)
+    assert [c.data for c in bench.accepted] == [b"cells"]
+    assert len(bench.refused) == 1
+
+
 def test_a_missing_folder_is_degraded_not_deleted_and_resumes(bench):
     source = bench.source()
     (bench.folder / "a.fcs").write_bytes(b"a")
