@@ -38,7 +38,8 @@ _FINGERPRINT: Final = """
         (SELECT coalesce(max(id), 0) FROM reports), (SELECT coalesce(max(id), 0) FROM sightings),
         (SELECT coalesce(sum(times), 0) FROM refusals), (SELECT coalesce(max(seq), 0) FROM outbox),
         (SELECT coalesce(max(id), 0) FROM corrections),
-        (SELECT coalesce(max(id), 0) FROM run_notes),
+        (SELECT coalesce(max(id), 0) FROM run_notes), (SELECT coalesce(max(id), 0) FROM lots),
+        (SELECT count(*) FROM captures WHERE raw_deleted_wall IS NOT NULL),
         (SELECT count(*) FROM outbox WHERE state = 'waiting'),
         (SELECT count(*) FROM captures WHERE finished = 0),
         (SELECT value FROM meta WHERE key = 'epoch')

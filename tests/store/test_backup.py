@@ -17,6 +17,8 @@ from edge_daemon.store.backup import (
     list_backups,
     newest_good,
 )
+from edge_daemon.store.deleting import mark_deleted
+from edge_daemon.store.lots import Lot, LotTarget
 
 
 def runs(database):
@@ -53,6 +55,17 @@ def test_the_newest_three_are_kept_and_nothing_new_makes_no_new_one(analyse, dat
     assert [path.name for path in kept] == [f"backup-00000{n}.db" for n in (5, 4, 3)]
     assert [runs(path) for path in kept] == [5, 4, 3]
     assert {path.name for path in (data_dir / "backups").iterdir()} == {p.name for p in kept}
+
+
+def test_a_lot_of_control_material_and_deleted_bytes_are_worth_a_backup(store, analyse, data_dir):
+    """Neither makes another row that the newest backup was compared by."""
+    analyse(1)
+    back_up(data_dir)
+    store.add_lot(Lot("7", "normal", "Blood", {"RBC": LotTarget(5.0, 0.1)}), by="Ann")
+    assert back_up(data_dir)[1]
+    mark_deleted(store, [1], "2026-11-22T10:00:00Z")
+    assert back_up(data_dir)[1]
+    assert not back_up(data_dir)[1]
 
 
 def test_writing_goes_on_while_a_copy_is_made(analyse, data_dir, monkeypatch):
