@@ -75,7 +75,7 @@ def choose(file: Path, data_dir: Path | None = None, *, strict: bool = False) ->
             raise
         former = next((place / NAME for place in _places(file, data_dir) if _kept(place)), None)
         if former is None:
-            error.action += "; there is no last good one to go on with yet"
+            error.action = f"{error.action.rstrip('.')}; there is no last good one to go on with"
             raise
         doubt = Finding("config_last_good", values={"reason": _why(error), "since": _since(former)})
         return Chosen(_moved(load_config(former), data_dir), former, doubt)
