@@ -329,7 +329,16 @@ def _doubts(settings: Settings) -> list[dict[str, str]]:
                 message = f"may be another device after a restart; write {lasting}"
         if message:
             found.append({"key": key, "value": value, "message": message})
-    return found
+    return found + [
+        {
+            "key": f"{section}.extra_dirs",
+            "value": str(folder),
+            "message": f"no such folder; the service works without its {section}.",
+        }
+        for section in ("profiles", "models")
+        for folder in getattr(settings, section).extra_dirs
+        if not folder.is_dir()
+    ]
 
 
 def _describe(settings: Settings, file: Path) -> None:

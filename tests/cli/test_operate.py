@@ -120,6 +120,20 @@ def test_config_check_asks_the_profiles_for_the_framing(invoke, tmp_path):
     assert "unknown key max_txt" in done.err
 
 
+def test_config_check_doubts_a_folder_that_is_not_there(invoke, tmp_path):
+    """Nothing else would say so: each capture would lack a profile."""
+    (tmp_path / "mine").mkdir()
+    file = tmp_path / "box.toml"
+    file.write_text(
+        f'[[source]]\nname = "a"\npath = "{tmp_path}"\n[profiles]\nextra_dirs = ["mine", "mien"]\n'
+        '[models]\nextra_dirs = ["gone"]\n'
+    )
+    done = invoke("config", "check", file, "--json")
+    assert done.code == 3
+    told = [(one["key"], one["value"].rpartition("/")[2]) for one in done.json["problems"]]
+    assert told == [("profiles.extra_dirs", "mien"), ("models.extra_dirs", "gone")]
+
+
 @pytest.mark.parametrize("command", [["config", "check"], ["run", "-c"]])
 def test_missing_configuration_says_how_to_make_one(invoke, tmp_path, command):
     done = invoke(*command, tmp_path / "none.toml")
