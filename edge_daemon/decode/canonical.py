@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_daemon.decode.columns import by_column
 from edge_daemon.decode.numbers import parse_number
 from edge_daemon.errors import Quarantine
 
@@ -44,34 +43,40 @@ def canonical_signals(
         profile says; ``implausible`` when a value is not finite.
     """
     sources = _locate(table, profile)
-    shape = (len(sources), table.values.shape[0])
-    signals = np.empty(shape, np.float32).T
-    saturated = np.zeros(shape, np.bool_).T
-    columns = by_column(table.values, table.values.dtype).T
-    for k, (channel, j) in enumerate(zip(profile.channel, sources, strict=True)):
-        column = table.columns[j]
-        recorded = columns[j]
-        _check_scale(channel, column)
+    for channel, j in zip(profile.channel, sources, strict=True):
+        _check_scale(channel, table.columns[j])
+    shape = (len(sources), table.events)
+    signals = np.empty(shape, np.float32)
+    saturated = np.zeros(shape, np.bool_)
+    limits = [_limit(table.columns[j], table.recorded.dtype) for j in sources]
+    for block in table.blocks():
+        rows = signals[:, block], saturated[:, block]
+        # Infinite values are looked for below.
         with np.errstate(over="ignore", invalid="ignore"):
-            _scale(recorded, column, channel, signals[:, k])
-        if column.maximum is not None:
-            _mark_maximum(recorded, column.maximum, saturated[:, k])
-            if channel.saturates_low:
-                saturated[:, k] |= recorded == 0
-        if table.saturated is not None:
-            saturated[:, k] |= table.saturated[:, j]
-    _check_finite(signals, profile)
-    return signals, saturated
+            for channel, j, limit, signal, mark in zip(
+                profile.channel, sources, limits, *rows, strict=True
+            ):
+                recorded = table.column(j, block)
+                _scale(recorded, table.columns[j], channel, signal, table.events)
+                if limit is not None:
+                    _mark_limits(recorded, limit, channel, mark)
+                if table.saturated is not None:
+                    np.logical_or(mark, table.saturated[block, j], out=mark)
+        _check_finite(signals[:, block], block.start, profile)
+    return signals.T, saturated.T
 
 
 def _scale(
-    recorded: NDArray[Any], column: RawColumn, channel: Channel, signal: NDArray[np.float32]
+    recorded: NDArray[Any],
+    column: RawColumn,
+    channel: Channel,
+    signal: NDArray[np.float32],
+    events: int,
 ) -> None:
     """Linearise and apply gain and offset in float64; the result goes into `signal`."""
     if channel.scale == "log":
-        signal[:] = _linearised(recorded, column, channel)
+        signal[:] = _linearised(recorded, column, channel, events)
     elif channel.offset == 0.0:
-        # Converted, multiplied and converted back some thousand values at a time.
         np.multiply(recorded, channel.gain, out=signal, dtype=np.float64, casting="unsafe")
     else:
         linear = recorded.astype(np.float64)
@@ -91,8 +96,8 @@ def acquisition_time(table: RawTable, time: Time) -> NDArray[np.float32]:
     j = _column_index(table, time.column)
     unit = _time_unit(table, time)
     with np.errstate(over="ignore", invalid="ignore"):
-        seconds = np.empty(len(table.values), np.float32)
-        np.multiply(table.values[:, j], unit, out=seconds, dtype=np.float64, casting="unsafe")
+        seconds = np.empty(table.events, np.float32)
+        np.multiply(table.column(j), unit, out=seconds, dtype=np.float64, casting="unsafe")
     if not np.isfinite(seconds).all():
         raise Quarantine(
             "implausible", f"column {time.column}: a time is not finite", action=_ACTION
@@ -152,24 +157,34 @@ def _check_scale(channel: Channel, column: RawColumn) -> None:
         )
 
 
-def _mark_maximum(recorded: NDArray[Any], maximum: float, saturated: NDArray[np.bool_]) -> None:
-    """Mark what stands at the converter's limit; where nothing does, the mask is not touched."""
-    limit: float = maximum
-    if recorded.dtype.kind == "u":
-        # As a Python integer: a float would promote the whole column to float64.
-        limit = min(int(maximum), np.iinfo(recorded.dtype).max)
-    if len(recorded) and recorded.max() >= limit:
-        np.greater_equal(recorded, limit, out=saturated)
+def _limit(column: RawColumn, dtype: np.dtype[Any]) -> float | None:
+    """Largest value that the converter gives, or None."""
+    if column.maximum is None or dtype.kind != "u":
+        return column.maximum
+    # As a Python integer: a float would promote the whole column to float64.
+    return min(int(column.maximum), np.iinfo(dtype).max)
 
 
-def _linearised(recorded: NDArray[Any], column: RawColumn, channel: Channel) -> NDArray[Any]:
-    """Undo a logarithmic amplifier, then apply gain and offset."""
+def _mark_limits(
+    recorded: NDArray[Any], limit: float, channel: Channel, mark: NDArray[np.bool_]
+) -> None:
+    """Mark what stands at a limit of the converter; where nothing does, the mask is not touched."""
+    if recorded.max() >= limit:
+        np.greater_equal(recorded, limit, out=mark)
+    if channel.saturates_low:
+        mark |= recorded == 0
+
+
+def _linearised(
+    recorded: NDArray[Any], column: RawColumn, channel: Channel, events: int
+) -> NDArray[Any]:
+    """Undo a logarithmic amplifier, then apply gain and offset; a table pays from some events."""
     assert column.maximum is not None  # only integer columns carry decades
     limit = column.maximum + 1.0
     amplifier = (column.log_decades / limit, column.log_offset, channel.gain, channel.offset)
     # A value may exceed the range up to the next power of two, which is where it is masked.
     entries = 1 << (int(limit) - 1).bit_length()
-    if recorded.dtype.kind == "u" and entries <= min(_LARGEST_LOOKUP, recorded.size):
+    if recorded.dtype.kind == "u" and entries <= min(_LARGEST_LOOKUP, events):
         return np.take(_lookup(entries, *amplifier), recorded)
     return _amplified(recorded.astype(np.float64), *amplifier)
 
@@ -188,15 +203,16 @@ def _lookup(entries: int, *amplifier: float) -> NDArray[np.float32]:
         return _amplified(np.arange(entries, dtype=np.float64), *amplifier).astype(np.float32)
 
 
-def _check_finite(signals: NDArray[np.float32], profile: Profile) -> None:
+def _check_finite(signals: NDArray[np.float32], first: int, profile: Profile) -> None:
+    """Check signals ``(channels, events)``, the first of which is the run's event `first`."""
     finite = np.isfinite(signals)
     if finite.all():
         return
-    event, k = np.argwhere(~finite)[0]
+    event, k = np.argwhere(~finite.T)[0]
     channel = profile.channel[k]
     raise Quarantine(
         "implausible",
-        f"column {channel.column} ({channel.canonical}): the value of event {event + 1} is "
-        f"{signals[event, k]}, expected a finite number",
+        f"column {channel.column} ({channel.canonical}): the value of event {first + event + 1} "
+        f"is {signals[k, event]}, expected a finite number",
         action=_ACTION,
     )

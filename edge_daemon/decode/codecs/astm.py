@@ -132,7 +132,7 @@ class AstmCodec(ReportingCodec):
         return RawTable(
             format=_format(sent[0].header),
             columns=columns,
-            values=values,
+            recorded=values,
             keywords=keywords,
             datasets=total,
             notes=lenient.notes,

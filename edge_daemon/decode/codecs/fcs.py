@@ -93,14 +93,15 @@ def read_fcs(
     layout = read_layout(header, channels)
     events = _events(header, layout, len(data), limits)
     payload, notes = _payload(data, header, layout, events, options)
-    values = unpack(payload.span, layout, events, payload.packing)
+    recorded, masks = unpack(payload.span, layout, events, payload.packing)
     return RawTable(
         format=header.version,
         columns=layout.columns,
-        values=values,
+        recorded=recorded,
         keywords=header.keywords,
         datasets=count,
         notes=header.notes + notes,
+        masks=masks,
     )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edge_daemon.decode.codecs.fcs_text import FcsHeader, keyword_int, malformed, quoted
-from edge_daemon.decode.columns import by_column
 from edge_daemon.decode.numbers import parse_number
 from edge_daemon.decode.table import RawColumn
 from edge_daemon.errors import Quarantine
@@ -190,7 +189,9 @@ def _number(keywords: Mapping[str, str], key: str, default: float) -> float:
 Packing = Literal["padded", "packed"]
 
 
-def unpack(payload: memoryview, layout: Layout, events: int, packing: Packing) -> NDArray[Any]:
+def unpack(
+    payload: memoryview, layout: Layout, events: int, packing: Packing
+) -> tuple[NDArray[Any], tuple[int, ...]]:
     """Turn exactly the bytes of `events` events into an array.
 
     Parameters
@@ -208,9 +209,10 @@ def unpack(payload: memoryview, layout: Layout, events: int, packing: Packing) -
 
     Returns
     -------
-    NDArray
-        ``(events, columns)`` of `Layout.dtype`, native byte order, masked, read-only; where all
-        values are of one width it lies in memory column by column.
+    tuple
+        Values ``(events, columns)``, read-only, and the masks that are still to be applied.
+        Values of one width are the bytes themselves, in their own order; others are of
+        `Layout.dtype`, and masked.
     """
     dtype = layout.dtype
     shape = (events, len(layout.columns))
@@ -219,26 +221,15 @@ def unpack(payload: memoryview, layout: Layout, events: int, packing: Packing) -
     values: NDArray[Any]
     if uniform:
         stored = dtype.newbyteorder(">" if layout.big_endian else "<")
-        values = _columns(np.frombuffer(payload, stored).reshape(shape), layout)
-    elif packing == "packed":
+        whole = dtype.kind != "u" or min(layout.masks) == np.iinfo(dtype).max
+        return np.frombuffer(payload, stored).reshape(shape), () if whole else layout.masks
+    if packing == "packed":
         values = _unpack_bits(payload, layout, shape)
     else:
         values = _unpack_bytes(payload, layout, shape)
     values = values.astype(dtype, copy=False)
     values.flags.writeable = False
-    return values
-
-
-def _columns(stored: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    """Turn rows into columns of native byte order, and cut integers to the bits that carry them."""
-    values = by_column(stored, layout.dtype)
-    if set(layout.kinds) != {"I"} or min(layout.masks) == np.iinfo(layout.dtype).max:
-        return values
-    if not values.flags.writeable:  # a single column is no copy
-        values = values.copy(order="F")
-    for column, mask in zip(values.T, layout.masks, strict=True):
-        np.bitwise_and(column, layout.dtype.type(mask), out=column)
-    return values
+    return values, ()
 
 
 def _unpack_bytes(payload: memoryview, layout: Layout, shape: tuple[int, int]) -> NDArray[Any]:

@@ -94,7 +94,7 @@ class Hl7Codec(ReportingCodec):
         return RawTable(
             format=_format(sent[0].header),
             columns=(),
-            values=np.empty((0, 0), np.float32),
+            recorded=np.empty((0, 0), np.float32),
             keywords={} if sample is None else _keywords(sample, _contents(sample)[0]),
             notes=lenient.notes,
         )

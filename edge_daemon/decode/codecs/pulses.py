@@ -118,7 +118,7 @@ class PulsesCodec(Codec):
         return RawTable(
             format="digitised pulses",
             columns=tuple(_columns(self.event)),
-            values=values,
+            recorded=values,
             keywords=keywords,
             saturated=saturated,
             pulses=pulses,

@@ -81,7 +81,7 @@ def read_table(data: bytes, layout: Layout, limits: Limits) -> RawTable:
     return RawTable(
         format=FORMAT,
         columns=tuple(_column(header, j, layout) for j in columns),
-        values=kept,
+        recorded=kept,
         keywords=header.keywords,
         notes=tally.notes(layout),
     )
