@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_daemon.joining import sample_key
+from edge_daemon.joining import WINDOW_S, gap_s, sample_key, subject
 from edge_daemon.store import controls, queries
 from edge_daemon.store.reader import rows
 
@@ -19,6 +20,13 @@ _NEWEST_ONLY: Final = (
     "NOT EXISTS (SELECT 1 FROM runs AS later"
     " WHERE later.capture_id = r.capture_id AND later.number > r.number)"
 )
+
+_MOMENTS: Final = """
+    SELECT r.id, r.sample_key, c.received_wall, c.received_clock, c.received_boot,
+        c.received_monotonic_s
+    FROM runs AS r JOIN captures AS c ON c.id = r.capture_id
+    WHERE r.id IN (SELECT value FROM json_each(?))
+"""
 
 
 def of_patient(
@@ -43,7 +51,8 @@ def of_patient(
     Returns
     -------
     list of dict
-        As `queries.results`; simulated results are never among a patient's own, nor the reverse.
+        As `queries.results`, with what `joining.subject` asks for; simulated results are never
+        among a patient's own, nor the reverse.
     """
     column = "patient_id" if run["patient_id"] else "patient_name"
     if not run[column]:
@@ -69,6 +78,9 @@ def of_patient(
         found.append(run["id"])
     # By capture: a correction of an old visit makes a new run, but no new visit.
     runs = queries.results(db, ids=found, limit=len(found), all_runs=True)
+    moments = {row.pop("id"): row for row in rows(db, _MOMENTS, [json.dumps(found)])}
+    for one in runs:
+        one.update(moments[one["id"]])
     return sorted(runs, key=lambda r: (r["capture_id"], r["number"]), reverse=True)
 
 
@@ -77,7 +89,8 @@ def before(visited: Iterable[Mapping[str, Any]], run: Mapping[str, Any]) -> list
 
     Visits are ordered by when their captures came, so that an old one that is analysed again does
     not pass for a new visit. A repeat of the same sample is no visit of its own, and a failed
-    result says nothing that could be compared.
+    result says nothing that could be compared. Sample ids are reused, often daily: as for reports,
+    what lies further apart than `joining.WINDOW_S` is another sample.
 
     Parameters
     ----------
@@ -86,16 +99,24 @@ def before(visited: Iterable[Mapping[str, Any]], run: Mapping[str, Any]) -> list
     run
         One of them.
     """
-    seen = {sample_key(run["sample_id"])} - {None}
+    every = sorted(visited, key=lambda v: (-v["capture_id"], -v["id"]))
+    seen = [visit for visit in every if visit["id"] == run["id"]]
     chosen = []
-    for visit in sorted(visited, key=lambda v: (-v["capture_id"], -v["id"])):
-        key = sample_key(visit["sample_id"])
-        if visit["capture_id"] >= run["capture_id"] or visit["status"] == "invalid" or key in seen:
+    for visit in every:
+        if visit["capture_id"] >= run["capture_id"] or visit["status"] == "invalid":
             continue
-        if key is not None:
-            seen.add(key)
-        chosen.append(dict(visit))
+        if not any(_same_sample(visit, other) for other in seen):
+            chosen.append(dict(visit))
+        seen.append(visit)
     return chosen
+
+
+def _same_sample(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    key = sample_key(one["sample_id"])
+    if key is None or key != sample_key(other["sample_id"]):
+        return False
+    apart = gap_s(subject(one), subject(other))
+    return apart is None or apart <= WINDOW_S
 
 
 def changes(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:

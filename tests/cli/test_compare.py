@@ -45,6 +45,15 @@ def test_the_last_visit_is_neither_a_repeat_nor_failed_nor_anothers(invoke, hist
     assert found["doubts"] == []
 
 
+def test_a_sample_id_that_is_used_again_weeks_later_is_another_visit(invoke, clinic):
+    """Analyzers count from 1 each day: the last visit had passed for a repeat of this one."""
+    clinic.add(measurements=values(5.0), acquired_at="2026-01-05T08:00:00Z", sample_id="1")
+    clinic.add(measurements=values(6.0), acquired_at="2026-02-05T08:00:00Z", sample_id="1")
+    clinic.add(measurements=values(6.1), acquired_at="2026-02-05T09:00:00Z", sample_id="1")
+    found = invoke("compare", "run:3", "--json", "--data-dir", clinic.path).json
+    assert [visit["id"] for visit in found["visits"]] == [3, 1]
+
+
 def test_changes_are_of_the_earlier_value_and_beyond_both_doubts_or_not(invoke, history):
     rows = invoke("compare", "run:6", "--json", "--data-dir", history.path).json["values"]
     rbc, plt = rows
