@@ -107,9 +107,9 @@ class Comparisons:
         Yields
         ------
         dict
-            ``side`` (``ours``), ``instrument``, ``species``, ``simulated``, ``patient`` (or
-            None) and ``values``: code → value, with events per second where the run's duration
-            is known.
+            ``side`` (``ours``), ``instrument``, ``species``, ``simulated``, ``patient`` (what
+            tells animals apart, or None) and ``values``: code → value, with events per second
+            where the run's duration is known.
         """
         for chunk in _chunks(self._runs(count=True)):
             values = self._measurements([row["id"] for row in chunk])
@@ -124,7 +124,7 @@ class Comparisons:
         clauses, values = self._clauses("r.created_wall")
         query = (
             "SELECT r.id, r.capture_id, r.kind, r.species, r.simulated, r.patient_id,"  # noqa: S608
-            " r.sample_key, c.instrument"
+            " r.sample_key, c.instrument, c.received_wall"
             " FROM reports AS r JOIN captures AS c ON c.id = r.capture_id"
             " WHERE NOT EXISTS (SELECT 1 FROM reports AS later"
             " WHERE later.capture_id = r.capture_id AND later.number > r.number)"
@@ -146,7 +146,7 @@ class Comparisons:
         query = (
             "SELECT r.id, r.capture_id, r.status, r.species, r.simulated, r.patient_id,"  # noqa: S608
             " r.sample_key, r.n_pure_rbc + r.n_reticulocyte + r.n_clumped_rbc AS n_red,"
-            " r.n_platelet, r.duration_s, c.instrument FROM runs AS r"
+            " r.n_platelet, r.duration_s, c.instrument, c.received_wall FROM runs AS r"
             " JOIN captures AS c ON c.id = r.capture_id"
             " WHERE NOT EXISTS (SELECT 1 FROM runs AS later"
             " WHERE later.capture_id = r.capture_id AND later.number > r.number)"
@@ -224,9 +224,14 @@ def _point(side: str, row: dict[str, Any], values: dict[str, float]) -> dict[str
         "instrument": row["instrument"],
         "species": row["species"],
         "simulated": bool(row["simulated"]),
-        "patient": row["patient_id"] or row["sample_key"],
+        "patient": row["patient_id"] or _of_the_day(row["sample_key"], row["received_wall"]),
         "values": values,
     }
+
+
+def _of_the_day(sample: str | None, wall: str) -> str | None:
+    """Tell a sample from others by its id and day: an analyzer may count from 1 every morning."""
+    return None if sample is None else f"{sample} {wall[:10]}"
 
 
 def _rates(row: dict[str, Any]) -> dict[str, float]:

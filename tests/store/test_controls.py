@@ -110,8 +110,20 @@ def test_what_is_no_patients_stays_out_of_averages(store, analyse, db):
         analyse(content, sample_id=sample)
     store.mark(4, "check", by="Ann")
     held = Comparisons(db, Filters())
-    assert [point["patient"] for point in held.ours()] == ["s-1"]
+    assert [point["patient"] for point in held.ours()] == ["s-1 2026-11-22"]
     assert held.left_out.control_runs == 3
+
+
+def test_a_sample_id_of_another_day_is_another_animal(store, analyse, tell, clock, db):
+    """Where an analyzer counts from 1 each day, a batch had never become full."""
+    for content, day in enumerate(("22", "22", "23")):
+        clock.wall = f"2026-11-{day}T10:00:00.000000Z"
+        analyse(content, sample_id="1", patient_id=None)
+        tell(100 + content, sample_id="1", patient_id=None)
+    held = Comparisons(db, Filters())
+    for points in (held.ours(), held.reported()):
+        one, again, other = (point["patient"] for point in points)
+        assert one == again != other
 
 
 def test_the_newest_blank(store, analyse, db):

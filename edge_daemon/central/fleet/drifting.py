@@ -79,11 +79,17 @@ def _points(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "instrument": f"{kinds[row['source']]} ({row['source']})",
                 "species": row["species"],
                 "simulated": row["simulated"],
-                "patient": row["patient_key"] or row["sample_key"],
+                "patient": row["patient_key"] or _of_the_day(row),
                 "values": {**values, **facts["rates"]},
             }
         )
     return points
+
+
+def _of_the_day(row: Mapping[str, Any]) -> str | None:
+    """Tell a sample from others by its id and day: an analyzer may count from 1 every morning."""
+    sample = row["sample_key"]
+    return None if sample is None else f"{sample} {row['at']:%Y-%m-%d}"
 
 
 def _row(one: Followed, device_id: str, clinic_id: int, now: dt.datetime) -> dict[str, Any]:
