@@ -190,6 +190,10 @@ async def _ask_raw(centre: Centre, request: Request) -> Response:
     sha256 = _named(request)
     if await run_in_threadpool(centre.store.has_raw, device, sha256):
         return Response(status_code=200)
+    size = await run_in_threadpool(centre.arrivals.finish, device.id, sha256)
+    if size is not None:
+        await run_in_threadpool(centre.store.note_raw, device, sha256, size)
+        return Response(status_code=200)
     offset = centre.arrivals.offset(device.id, sha256)
     return Response(status_code=404, headers={"Upload-Offset": str(offset)})
 

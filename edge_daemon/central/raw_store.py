@@ -154,6 +154,26 @@ class Arrivals:
         self._store.put(sha256, path)
         return True
 
+    def finish(self, device_id: str, sha256: str) -> int | None:
+        """Keep a capture that has arrived whole and could not be kept then.
+
+        The server may have ended behind the last part, or the raw store have been away.
+
+        Returns
+        -------
+        int or None
+            Its size; None where it has not arrived whole.
+        """
+        path = self._path(device_id, sha256)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            return None
+        self._store.put(sha256, path)
+        return len(data)
+
     def _path(self, device_id: str, sha256: str) -> Path:
         return self._folder / f"{device_id}-{sha256}.part"
 

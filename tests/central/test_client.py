@@ -10,6 +10,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import text
 
+from edge_daemon.central.raw_store import FolderStore
 from edge_daemon.clock import Stamp
 from edge_daemon.errors import Fatal
 from edge_daemon.records import (
@@ -329,6 +330,19 @@ def test_a_refused_renewal_is_held_and_results_go_before_it(box, running, line):
     box.client.step()
     assert len(stored(running)) == 1
     assert (box.patience().held, box.patience().code) == (True, "certificate")
+
+
+def test_a_raw_capture_whose_store_was_away_at_the_end_is_not_given_up(box, running, monkeypatch):
+    """All of it had arrived, so the box had taken it for sent, and it was never kept."""
+    box.analyse()
+    client = box.start(rule=Rule("all"))
+    with monkeypatch.context() as away:
+        away.setattr(FolderStore, "put", lambda *_: (_ for _ in ()).throw(OSError("away")))
+        client.step()
+    assert client.describe()["code"] == "status_500"
+    box.clock.now += CAP_S
+    client.step()
+    assert raw_files(running) == shas(box)
 
 
 def test_trouble_with_raw_captures_ends_without_another_result(box, running, line):

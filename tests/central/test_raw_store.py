@@ -46,6 +46,20 @@ def test_parts_make_the_whole(arrivals, store):
     assert arrivals.add("other", NAME, 0, len(DATA), DATA)  # from another box, no harm
 
 
+def test_what_could_not_be_kept_when_it_was_whole_is_kept_later(arrivals, store, monkeypatch):
+    half = len(DATA) // 2
+    arrivals.add("box", NAME, 0, len(DATA), DATA[:half])
+    assert arrivals.finish("box", NAME) is None
+    with monkeypatch.context() as away:
+        away.setattr(type(store), "put", lambda *_: (_ for _ in ()).throw(OSError("away")))
+        with pytest.raises(OSError, match="away"):
+            arrivals.add("box", NAME, half, len(DATA), DATA[half:])
+    assert arrivals.offset("box", NAME) == len(DATA)
+    assert arrivals.finish("box", NAME) == len(DATA)
+    assert store.get(NAME) == DATA
+    assert arrivals.finish("box", NAME) is None
+
+
 def test_a_part_that_leaves_a_gap_is_refused(arrivals):
     arrivals.add("box", NAME, 0, len(DATA), DATA[:100])
     with pytest.raises(Retryable, match="100 bytes have arrived"):
