@@ -58,7 +58,8 @@ def understand(text: str, flags: Collection[str], now: datetime) -> Asked:
     flags
         Codes of flags that may be asked for.
     now
-        The present moment with the zone in which days begin and end.
+        The present moment, with the zone in which days begin and end; without one that is the
+        box's own, in which a day of summer begins at another hour than one of winter.
     """
     wanted = Wanted()
     names: list[str] = []
@@ -130,7 +131,7 @@ def _written(match: re.Match[str]) -> tuple[date, date] | None:
 def _midnight(day: date, now: datetime) -> str:
     """Begin of a day of the box's own zone, as stored rows carry time."""
     local = datetime.combine(day, time(), tzinfo=None)
-    # astimezone of a naive moment takes that day's own offset: summer time is not winter's.
+    # astimezone of a naive moment takes that day's own offset; a zone of now knows only today's.
     moment = local.astimezone() if now.tzinfo is None else local.replace(tzinfo=now.tzinfo)
     return format_wall(moment.astimezone(UTC))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -81,6 +82,29 @@ def test_search(box, browser, asked, found):
     assert shown == found
     if not found:
         assert "No result matches" in page.shown
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+def test_a_day_of_the_other_season_begins_at_its_own_midnight(browser, monkeypatch):
+    """It had begun at today's offset from UTC, an hour early or late for half of the year."""
+    asked = []
+    find = searching.find
+    monkeypatch.setattr(searching, "find", lambda db, w, **o: asked.append(w) or find(db, w, **o))
+    browser.get("/?q=2026-07-10")
+    browser.get("/?q=2026-01-10")
+    assert [w.since for w in asked] == [
+        "2026-07-09T22:00:00.000000Z",
+        "2026-01-09T23:00:00.000000Z",
+    ]
 
 
 def test_a_result_in_full(box, browser):
