@@ -8,14 +8,11 @@ import textwrap
 from contextlib import closing
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from edge_daemon.errors import EXIT_FAILED, Fatal, Retryable
 from edge_daemon.store import layout, queries
-from edge_daemon.store.migrate import MIGRATIONS, migrate
-from edge_daemon.store.schema import metadata
-from edge_daemon.store.upgrade import make_engine
+from edge_daemon.store.migrate import MIGRATIONS, SCHEMA, migrate
+from edge_daemon.store.upgrade import upgrade
 from edge_daemon.store.writer import Store
 
 LATER = f"{int(layout.REVISION) + 1:04d}"
@@ -32,11 +29,23 @@ def upgrade():
 
 # Fork once per statement; each child is killed just before its n-th one.
 SWEEP = """
-    import os, shutil, signal, sys
+    import os, shutil, signal, sqlite3, sys
     from pathlib import Path
-    from sqlalchemy import Engine, event
-    import alembic.command
+    import edge_daemon.store.upgrade
     from edge_daemon.store.migrate import migrate
+
+    left = [0]
+    def count(statement):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    opened = sqlite3.connect
+    def connect(*args, **options):
+        db = opened(*args, **options)
+        db.set_trace_callback(count)
+        return db
+    sqlite3.connect = connect
 
     before, scripts, revision, work = sys.argv[1:]
     for n in range(1, 200):
@@ -44,12 +53,7 @@ SWEEP = """
         shutil.copytree(before, target)
         child = os.fork()
         if not child:
-            left = [n]
-            @event.listens_for(Engine, "before_cursor_execute")
-            def count(*_):
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
+            left[0] = n
             migrate(target, migrations=Path(scripts), revision=revision)
             os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -91,7 +95,7 @@ def first_release(filled, tmp_path):
     shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__", *newer))
     old = tmp_path / "old"
     old.mkdir()
-    migrate(old, migrations=scripts, revision="0001")
+    upgrade(layout.database_path(old), scripts)
     with closing(sqlite3.connect(layout.database_path(old), isolation_level=None)) as db:
         db.execute("ATTACH ? AS made", [str(layout.database_path(filled))])
         for table in ("captures", "decodings", "runs", "measurements", "flags", "outbox"):
@@ -146,18 +150,63 @@ def test_killed_before_any_statement_the_first_release_stays_or_is_whole(first_r
             assert db.execute("SELECT count(*) FROM outbox").fetchone() == (9,)
 
 
-def test_migrations_make_the_tables_of_the_schema(data_dir):
+def test_a_new_database_is_what_the_migrations_make(data_dir):
     data_dir.mkdir()
     migrate(data_dir)
-    database = layout.database_path(data_dir)
-    with make_engine(database).connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    fresh = data_dir / "fresh.sqlite3"
-    engine = make_engine(fresh)
-    with engine.begin() as connection:
-        metadata.create_all(connection)
-    made = [" ".join(sql.split()) for sql in schema_of(database) if "alembic" not in sql]
-    assert made == [" ".join(sql.split()) for sql in schema_of(fresh)]
+    migrated = data_dir / "migrated.sqlite3"
+    upgrade(migrated, MIGRATIONS)
+    new, old = whole(layout.database_path(data_dir)), whole(migrated)
+    [[(was, _)], [(key, epoch)]] = old["rows"].pop("meta"), new["rows"].pop("meta")
+    assert (key, len(epoch)) == (was, 36)
+    assert new == old
+    assert len(new["schema"]) > 60
+    assert new["rows"]["alembic_version"] == [(layout.REVISION,)]
+    assert max(file.name[:4] for file in (MIGRATIONS / "versions").glob("0*")) == layout.REVISION
+
+
+def test_what_differs_from_the_migrations_is_seen(data_dir):
+    """The comparison bites: a column, a constraint, an order of indexes, a word of a trigger."""
+    data_dir.mkdir()
+    upgrade(data_dir / "migrated.sqlite3", MIGRATIONS)
+    right = whole(data_dir / "migrated.sqlite3")["schema"]
+    written = SCHEMA.read_text(encoding="utf-8")
+    lines = [line for line in written.splitlines() if line.startswith("CREATE INDEX captures_")]
+    by_state, pending = lines[:2]
+    for number, (was, wrong) in enumerate(
+        [
+            ("    dilution REAL,\n", ""),
+            ("    CHECK (finished IN (0, 1)),\n", ""),
+            (f"{by_state}\n{pending}", f"{pending}\n{by_state}"),
+            ("people wrote is never", "people wrote is seldom"),
+        ]
+    ):
+        assert was in written
+        other = data_dir / f"{number}.sqlite3"
+        with closing(sqlite3.connect(other)) as db:
+            db.executescript(written.replace(was, wrong, 1))
+        assert whole(other)["schema"] != right
+
+
+PRAGMAS = (
+    "application_id", "auto_vacuum", "encoding", "journal_mode", "page_size", "user_version",
+)  # fmt: skip
+
+
+def whole(database):
+    """All that a database is, in its order: its tables as written, their rows, its settings."""
+    with closing(sqlite3.connect(database)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        listed = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        tables = [name for kind, name, _, _ in listed if kind == "table"]
+        rows = {name: db.execute(f'SELECT * FROM "{name}"').fetchall() for name in tables}
+        return {
+            "schema": [(*names, " ".join((sql or "").split())) for *names, sql in listed],
+            "columns": {
+                name: db.execute(f'PRAGMA table_xinfo("{name}")').fetchall() for name in tables
+            },
+            "rows": rows,
+            "settings": {name: db.execute(f"PRAGMA {name}").fetchone() for name in PRAGMAS},
+        }
 
 
 def test_every_table_is_strict(filled):
@@ -282,17 +331,21 @@ def test_the_epoch_is_made_with_the_database(tmp_path):
     assert len(epochs) == 2
 
 
-def test_alembic_is_not_imported_when_the_database_is_current(filled):
+@pytest.mark.parametrize("which", ["current", "new"])
+def test_nothing_that_migrates_is_imported_unless_the_database_is_old(which, request, data_dir):
+    if which == "current":
+        request.getfixturevalue("filled")
     script = """
         import sys
         from pathlib import Path
         from edge_daemon.clock import SystemClock
         from edge_daemon.store.writer import Store
         Store.open(Path(sys.argv[1]), SystemClock()).close()
-        print(sorted(name for name in sys.modules if name.split(".")[0] in {"alembic", "mako"}))
+        migrating = {"alembic", "mako", "sqlalchemy"}
+        print(sorted(name for name in sys.modules if name.split(".")[0] in migrating))
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), filled],
+        [sys.executable, "-c", textwrap.dedent(script), data_dir],
         capture_output=True,
         text=True,
         check=True,

@@ -1,7 +1,7 @@
 """First schema: captures, their decodings and runs, and the outbox.
 
 The statements are frozen text: a migration must keep making what it made when it was released,
-whatever `schema.py` says later.
+whatever `schema.sql` says later.
 """
 
 from __future__ import annotations
