@@ -15,15 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import numpy as np
-
 from edge_daemon.classify.bundle import BundleShelf
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.columns import channels_of, rows_of
+from edge_daemon.classify.columns import channels_of
 from edge_daemon.classify.pictures import draw
 from edge_daemon.classify.quantify import quantify
-from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR, Classifier
-from edge_daemon.classify.session import StageSession
+from edge_daemon.classify.runtime import BATCH_ROWS, Classifier
+from edge_daemon.classify.session import Stages
 from edge_daemon.clock import SystemClock
 from edge_daemon.decode import decode
 from edge_daemon.decode.registry import Registry
@@ -184,7 +182,8 @@ def prepare(captures: Sequence[RawCapture], plan: Plan) -> list[Run]:
 def measure_stages(runs: Sequence[Run], rounds: int) -> list[StageTime]:
     """Time every stage by itself, all of them together, and inference alone."""
     classifier = Classifier(runs[0].bundle)
-    sessions = [StageSession(runs[0].bundle.stage1, "1"), StageSession(runs[0].bundle.stage2, "2")]
+    bundle = runs[0].bundle
+    graphs = Stages(bundle.stage1, bundle.stage2, bundle.id)
     found = {id(run): quantify(run.batch, run.calls, run.bundle) for run in runs}
 
     def decoded(run: Run) -> CellBatch:
@@ -208,7 +207,7 @@ def measure_stages(runs: Sequence[Run], rounds: int) -> list[StageTime]:
         "quantify": lambda run: quantify(run.batch, run.calls, run.bundle),
         "draw": drawn,
         _WHOLE: whole,
-        _PURE: pure_inference(runs, sessions),
+        _PURE: pure_inference(runs, graphs),
     }
     events = sum(run.batch.events for run in runs)
     rows = []
@@ -218,26 +217,18 @@ def measure_stages(runs: Sequence[Run], rounds: int) -> list[StageTime]:
     return rows
 
 
-def pure_inference(
-    runs: Sequence[Run], sessions: Sequence[StageSession]
-) -> Callable[[Run], object]:
-    """Return a function that runs the two graphs and nothing else on a run's arrays.
-
-    Stage 2 sees the red cells only, as in the product; which they are is found beforehand.
-    """
+def pure_inference(runs: Sequence[Run], graphs: Stages) -> Callable[[Run], object]:
+    """Return a function that runs the two graphs and nothing else on a run's arrays."""
     arrays = {}
     for run in runs:
         channels, anchor = run.bundle.channels, run.bundle.manifest.input.anchor
         signals = channels_of(run.batch, channels)
-        peak = red_cell_peak(signals, channels, anchor)
-        red = np.flatnonzero(run.calls.posterior[:, :3].sum(axis=1) > RED_FLOOR)
-        arrays[id(run)] = (signals, rows_of(signals, red), peak)
+        arrays[id(run)] = signals, red_cell_peak(signals, channels, anchor)
 
     def infer(run: Run) -> None:
-        every, red, peak = arrays[id(run)]
-        for session, rows in zip(sessions, (every, red), strict=True):
-            for start in range(0, len(rows), BATCH_ROWS):
-                session.posterior(rows[start : start + BATCH_ROWS], peak)
+        signals, peak = arrays[id(run)]
+        for start in range(0, len(signals), BATCH_ROWS):
+            graphs.posteriors(signals[start : start + BATCH_ROWS], peak)
 
     return infer
 

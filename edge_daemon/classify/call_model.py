@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.priors import SETTLED, reestimate, rule_out
-from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR, adapt_stage1
-from edge_daemon.classify.session import StageSession
+from edge_daemon.classify.priors import SETTLED, rule_out
+from edge_daemon.classify.runtime import BATCH_ROWS, RED_FLOOR, adapt_stage1, adapt_stage2
+from edge_daemon.classify.session import Stages
 from edge_daemon.classify.strata import Strata
 from edge_daemon.errors import EdgeError
 from edge_daemon.records import CELL_CLASSES
@@ -73,8 +73,7 @@ class CallModel:
         self.signals = batch.signals[:, columns]
         manifest = bundle.manifest
         self._peak = red_cell_peak(self.signals, self.channels, manifest.input.anchor)
-        self._stage1 = StageSession(bundle.stage1, f"{bundle.path}/stage1.onnx")
-        self._stage2 = StageSession(bundle.stage2, f"{bundle.path}/stage2.onnx")
+        self._stages = Stages(bundle.stage1, bundle.stage2, str(bundle.path))
         self._priors2 = np.array(manifest.stage2.priors)
         self._strata = Strata.of(self.channels, manifest.input.anchor)
         self._weights1, self._weights2 = self._run_weights(bundle, batch.sample.volume_ul)
@@ -91,12 +90,10 @@ class CallModel:
         self, bundle: Bundle, volume_ul: float | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Find the run's class frequencies over those of training, for both stages."""
-        stage1 = self._run(self._stage1, self.signals)
+        stage1, stage2 = self._run(self.signals)
         stage1, shift1 = adapt_stage1(bundle, stage1, self.signals, self._peak, volume_ul)
-        red = stage1[:, 0] > RED_FLOOR
-        stage2 = self._run(self._stage2, self.signals[red])
-        _, found2 = reestimate(stage2, self._priors2, weight=stage1[red, 0])
-        return shift1, found2 / self._priors2
+        _, shift2 = adapt_stage2(bundle, stage2, stage1[:, 0])
+        return shift1, shift2
 
     def posterior(self, signals: NDArray[np.float32]) -> NDArray[np.float64]:
         """Posterior of cells of this run.
@@ -113,13 +110,12 @@ class CallModel:
         """
         several = len(self._weights1) > 1
         weights1 = self._weights1[self._strata.split(signals, self._peak) if several else 0]
-        raw = self._run(self._stage1, signals)
+        raw1, raw2 = self._run(signals)
         if several:
-            raw = rule_out(raw, self._strata.possible(signals, self._peak))
-        stage1 = _weigh(raw, weights1)
-        red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
-        stage2 = np.broadcast_to(self._priors2, (len(signals), 3)).copy()
-        stage2[red] = _weigh(self._run(self._stage2, signals[red]), self._weights2)
+            raw1 = rule_out(raw1, self._strata.possible(signals, self._peak))
+        stage1 = _weigh(raw1, weights1)
+        stage2 = _weigh(raw2, self._weights2)
+        stage2[stage1[:, 0] <= RED_FLOOR] = self._priors2
         posterior = np.empty((len(signals), len(CELL_CLASSES)))
         posterior[:, :3] = stage1[:, :1] * stage2
         posterior[:, 3:] = stage1[:, 1:]
@@ -135,12 +131,13 @@ class CallModel:
         )
         return odds
 
-    def _run(self, session: StageSession, signals: NDArray[np.float32]) -> NDArray[np.float32]:
-        posterior = np.empty((len(signals), 3), dtype=np.float32)
+    def _run(self, signals: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Posteriors of both stages, ``(2, cells, 3)``."""
+        both = np.empty((2, len(signals), 3), dtype=np.float32)
         for start in range(0, len(signals), BATCH_ROWS):
             rows = slice(start, start + BATCH_ROWS)
-            posterior[rows] = session.posterior(signals[rows], self._peak)
-        return posterior
+            both[:, rows] = self._stages.posteriors(signals[rows], self._peak)
+        return both
 
 
 def _weigh(posterior: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float64]:

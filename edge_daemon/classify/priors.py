@@ -110,44 +110,21 @@ def reestimate_strata(
         The adapted posterior and, ``(strata, classes)``, how much commoner each class is than in
         training.
     """
-    columns = np.ascontiguousarray(rule_out(posterior, strata.possible(signals, peak)).T)
+    columns = rule_out(posterior, strata.possible(signals, peak)).T
     stratum = strata.split(signals, peak)
     number = expected_doublets(strata.red_events(signals, peak), *coincidence)
-    totals = _totals(columns, stratum, len(training_priors))
-    open_rows = _open_rows(columns)
-    uncertain, light = columns.take(open_rows, axis=1), stratum.take(open_rows)
     shift = np.ones(training_priors.shape)
-    for index, priors in enumerate(training_priors):
-        events = round(totals[index].sum())
-        if not events:
-            continue
+    # Nearly all events are of the first stratum: only those of the others are picked out.
+    first = (stratum == 0).astype(np.float32)
+    adapted, shift[0] = _adapt(columns, first, training_priors[0], None)
+    for index, priors in enumerate(training_priors[1:], start=1):
+        here = np.flatnonzero(stratum == index)
         known = None
         if index == LARGE and number is not None:
-            known = Expected.doublets(number, events)
-        here = np.flatnonzero(light == index)
-        own = uncertain.take(here, axis=1)
-        found = _frequencies(own, None, totals[index], priors, known)
-        shift[index] = found / priors
-        put_rows(uncertain.T, here, _shifted(own, shift[index]).T)
-    put_rows(columns.T, open_rows, uncertain.T)
-    return columns.T, shift
-
-
-def _totals(columns: Singles, stratum: NDArray[np.uint8], strata: int) -> Reals:
-    """Sum the classes ``(strata, classes)``; only the rare strata are picked out."""
-    totals = np.zeros((strata, len(columns)))
-    totals[0] = columns.sum(axis=1, dtype=np.float64)
-    for index in range(1, strata):
-        totals[index] = columns.take(np.flatnonzero(stratum == index), axis=1).sum(
-            axis=1, dtype=np.float64
-        )
-        totals[0] -= totals[index]
-    return totals
-
-
-def _open_rows(columns: Singles) -> NDArray[np.intp]:
-    """Events that an admissible shift moves."""
-    return np.flatnonzero(columns.max(axis=0) < SETTLED)
+            known = Expected.doublets(number, len(here))
+        own, shift[index] = _adapt(columns.take(here, axis=1), None, priors, known)
+        put_rows(adapted.T, here, own.T)
+    return adapted.T, shift
 
 
 def rule_out(posterior: NDArray[np.float32], possible: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -197,22 +174,34 @@ def reestimate(
     tuple
         The adapted posterior (same shape, rows sum to 1) and the frequencies found.
     """
-    columns = np.array(posterior.T, order="C")
-    weighted = columns if weight is None else columns * weight
-    total = weighted.sum(axis=1, dtype=np.float64)
+    adapted, shift = _adapt(np.ascontiguousarray(posterior.T), weight, training_priors, known)
+    return adapted.T, training_priors * shift
+
+
+def _adapt(
+    columns: Singles, weight: Singles | None, priors: Reals, known: Expected | None
+) -> tuple[Singles, Reals]:
+    """Adapt posteriors ``(classes, events)``; also how much commoner each class is."""
+    light = np.ones(columns.shape[1], dtype=np.float32) if weight is None else weight
+    total = (columns * light).sum(axis=1, dtype=np.float64)
     if total.sum() <= 0:
-        return posterior, training_priors
-    open_rows = _open_rows(columns)
-    uncertain = columns.take(open_rows, axis=1)
-    light = None if weight is None else weight.take(open_rows)
-    priors = _frequencies(uncertain, light, total, training_priors, known)
-    put_rows(columns.T, open_rows, _shifted(uncertain, priors / training_priors).T)
-    return columns.T, priors
+        return columns, np.ones(len(priors))
+    most = columns.max(axis=0)
+    moved = np.flatnonzero(most < SETTLED)
+    found = _frequencies(columns.take(moved, axis=1), light.take(moved), total, priors, known)
+    shift = found / priors
+    # By arithmetic, 1 for what is settled: ten times as fast as leaving out some events.
+    settled = (most >= SETTLED).astype(np.float32)
+    shifted = shift.astype(np.float32)[:, None] * (1 - settled)
+    shifted += settled
+    shifted *= columns
+    shifted /= shifted.sum(axis=0)
+    return shifted, shift
 
 
 def _frequencies(
     uncertain: Singles,
-    weight: Singles | None,
+    light: Singles,
     total: Reals,
     training_priors: Reals,
     known: Expected | None,
@@ -223,15 +212,14 @@ def _frequencies(
     ----------
     uncertain
         float32 ``(classes, open events)``: posteriors that a shift moves.
-    weight
-        float32 ``(open events,)``, or None for 1 each.
+    light
+        float32 ``(open events,)``: weights.
     total
         float64 ``(classes,)``: weighted posteriors of all events, settled ones included.
     training_priors, known
         As in `reestimate`.
     """
     events = float(total.sum())
-    light = np.ones(uncertain.shape[1], dtype=np.float32) if weight is None else weight
     settled = total - (uncertain * light).sum(axis=1, dtype=np.float64)
     bounded = _Bounds.of(training_priors).apply
     counted = total / events
@@ -246,13 +234,6 @@ def _frequencies(
         if change < _TOLERANCE:
             break
     return priors
-
-
-def _shifted(uncertain: Singles, shift: Reals) -> Singles:
-    """Posteriors ``(classes, events)`` where each class is so many times as common."""
-    shifted: Singles = uncertain * shift.astype(np.float32)[:, None]
-    shifted /= shifted.sum(axis=0)
-    return shifted
 
 
 @dataclass(frozen=True, slots=True)

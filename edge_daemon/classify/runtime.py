@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.columns import called, channels_of, put_rows, rows_of
+from edge_daemon.classify.columns import called, channels_of
 from edge_daemon.classify.priors import reestimate, reestimate_strata
-from edge_daemon.classify.session import ModelError, StageSession
+from edge_daemon.classify.session import ModelError, Stages
 from edge_daemon.classify.strata import Strata
 from edge_daemon.errors import Quarantine
 from edge_daemon.records import CELL_CLASSES, CellCalls
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from edge_daemon.classify.bundle import Bundle
     from edge_daemon.records import CellBatch
+
+    Singles = NDArray[np.float32]
+    Reals = NDArray[np.float64]
 
 BATCH_ROWS: Final = 8192
 """Rows a graph sees at once: what lies between its nodes then stays in the second-level cache."""
@@ -47,9 +50,7 @@ class Classifier:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._stage1 = StageSession(bundle.stage1, f"{bundle.path}/stage1.onnx")
-        self._stage2 = StageSession(bundle.stage2, f"{bundle.path}/stage2.onnx")
-        self._priors2 = np.array(bundle.manifest.stage2.priors)
+        self._stages = Stages(bundle.stage1, bundle.stage2, str(bundle.path))
 
     def classify(self, batch: CellBatch) -> CellCalls:
         """Call every event of one run.
@@ -72,15 +73,11 @@ class Classifier:
         """
         signals = self._inputs(batch)
         peak = red_cell_peak(signals, self._bundle.channels, self._bundle.manifest.input.anchor)
-        stage1 = self._run(self._stage1, signals, peak)
+        stage1, stage2 = self._run(signals, peak)
         stage1, _ = adapt_stage1(self._bundle, stage1, signals, peak, batch.sample.volume_ul)
-        red = np.flatnonzero(stage1[:, 0] > RED_FLOOR)
-        stage2 = self._run(self._stage2, signals, peak, red)
-        stage2, _ = reestimate(stage2, self._priors2, weight=stage1[:, 0].take(red))
+        stage2, _ = adapt_stage2(self._bundle, stage2, stage1[:, 0])
         columns = np.empty((len(CELL_CLASSES), len(signals)), dtype=np.float32)
-        columns[:3] = self._priors2[:, None]
-        put_rows(columns[:3].T, red, stage2)
-        columns[:3] *= stage1[:, 0]
+        np.multiply(stage2.T, stage1[:, 0], out=columns[:3])
         columns[3:] = stage1[:, 1:].T
         columns /= columns.sum(axis=0)
         posterior = columns.T
@@ -107,30 +104,31 @@ class Classifier:
                 )
         return signals
 
-    def _run(
-        self,
-        session: StageSession,
-        signals: NDArray[np.float32],
-        peak: NDArray[np.float32],
-        rows: NDArray[np.intp] | None = None,
-    ) -> NDArray[np.float32]:
-        """Posterior of all events, or of some; these are picked out a batch at a time."""
-        posterior = np.empty((3, len(signals) if rows is None else len(rows)), dtype=np.float32).T
-        for batch in _batches(len(posterior)):
-            some = signals[batch] if rows is None else rows_of(signals, rows[batch])
+    def _run(self, signals: Singles, peak: Singles) -> tuple[Singles, Singles]:
+        """Posteriors of both stages for all events.
+
+        Nearly all events may be red cells, so stage 2 sees the others too: to leave them out
+        costs more.
+        """
+        both = np.empty((2, 3, len(signals)), dtype=np.float32)
+        for batch in _batches(len(signals)):
             try:
-                posterior[batch] = session.posterior(some, peak)
+                found = self._stages.posteriors(signals[batch], peak)
             except ModelError as error:
                 raise Quarantine(
                     "not_classified",
                     error.message,
                     action="run `edge-daemon model verify`; if it passes, report this capture",
                 ) from error
-        self._check(posterior)
-        return posterior
+            for posterior, new in zip(both, found, strict=True):
+                posterior[:, batch] = new.T
+        for posterior in both:
+            self._check(posterior)
+        stage1, stage2 = both
+        return stage1.T, stage2.T
 
-    def _check(self, posterior: NDArray[np.float32]) -> None:
-        sums = posterior.T.sum(axis=0)
+    def _check(self, posterior: Singles) -> None:
+        sums = posterior.sum(axis=0)
         # Written so that NaN fails.
         good = (posterior.min(initial=0.0) >= 0.0) and (
             sums.max(initial=1.0) - 1.0 <= _ROW_SUM_TOLERANCE
@@ -182,6 +180,30 @@ def adapt_stage1(
     strata = Strata.of(bundle.channels, manifest.input.anchor)
     coincidence = (volume_ul, manifest.coincidence.window_ul)
     return reestimate_strata(posterior, signals, peak, strata, priors, coincidence)
+
+
+def adapt_stage2(bundle: Bundle, posterior: Singles, red: Singles) -> tuple[Singles, Reals]:
+    """Adapt stage 2's posterior to the run's own class frequencies.
+
+    Parameters
+    ----------
+    bundle
+        Whose stage 2 it is.
+    posterior
+        float32 ``(events, 3)`` under the training priors.
+    red
+        float32 ``(events,)``: adapted probability that an event is a red cell at all.
+
+    Returns
+    -------
+    tuple
+        The adapted posterior, and how much commoner each class is than in training, ``(3,)``.
+    """
+    priors = np.array(bundle.manifest.stage2.priors)
+    other = red <= RED_FLOOR
+    adapted, found = reestimate(posterior, priors, weight=np.where(other, np.float32(0), red))
+    np.copyto(adapted.T, priors.astype(np.float32)[:, None], where=other)
+    return adapted, found / priors
 
 
 def _batches(events: int) -> Iterator[slice]:

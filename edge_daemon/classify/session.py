@@ -1,15 +1,18 @@
-"""One onnxruntime session: single-threaded, no arena, its errors wrapped."""
+"""Sessions of onnxruntime: single-threaded, no arena, their errors wrapped."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from edge_daemon.classify.model_runtime import onnxruntime as ort
+from edge_daemon.classify.sharing import share
 from edge_daemon.errors import EdgeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 SIGNALS: Final = "signals"
@@ -39,44 +42,20 @@ class StageSession:
 
     Attributes
     ----------
+    session
+        The runtime's.
     takes_logs
         Whether the graph takes logarithms, channel by channel, and gives posteriors class by
         class; those of earlier bundles take and give rows.
     """
 
     def __init__(self, model: bytes, label: str) -> None:
-        self._label = label
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        # The arena keeps the largest batch ever seen for the life of the process.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        options.log_severity_level = 4
-        try:
-            self._session = ort.InferenceSession(
-                model,
-                sess_options=options,
-                providers=["CPUExecutionProvider"],
-                enable_fallback=0,  # a second try would be the same, and is told to stdout
-            )
-        except Exception as error:  # the binding's errors share no narrower base class
-            raise ModelError(
-                f"{label}: onnxruntime {ort.__version__} cannot load the graph: {error}",
-                action="install the bundle again; if it stays, it was made for another runtime",
-            ) from error
-        self.takes_logs = any(node.name == LOGS for node in self._session.get_inputs())
+        self.session = _Session(model, label)
+        self.takes_logs = LOGS in self.session.takes
 
     def signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
         """Return name → (type, shape) of every input and output; None is a free dimension."""
-        nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
-        return {
-            node.name: (
-                str(node.type),
-                tuple(d if isinstance(d, int) else None for d in node.shape),
-            )
-            for node in nodes
-        }
+        return self.session.signature()
 
     def run(
         self, signals: NDArray[np.float32], peak: NDArray[np.float32]
@@ -101,23 +80,97 @@ class StageSession:
         ModelError
             The runtime failed.
         """
-        latent, posterior = self._outputs([LATENT, POSTERIOR], signals, peak)
+        latent, posterior = self.outputs([LATENT, POSTERIOR], signals, peak)
         return latent, posterior.T if self.takes_logs else posterior
 
     def posterior(
         self, signals: NDArray[np.float32], peak: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Run the graph for the posterior alone; see `run`."""
-        (posterior,) = self._outputs([POSTERIOR], signals, peak)
+        (posterior,) = self.outputs([POSTERIOR], signals, peak)
         return posterior.T if self.takes_logs else posterior
 
-    def _outputs(
+    def outputs(
         self, names: list[str], signals: NDArray[np.float32], peak: NDArray[np.float32]
     ) -> list[NDArray[np.float32]]:
+        """Run the graph for outputs by their names, as it lays them out; see `run`."""
         if self.takes_logs:
-            feed = {LOGS: logarithms(signals), PEAK: peak}
-        else:
-            feed = {SIGNALS: np.ascontiguousarray(signals), PEAK: peak}
+            return self.session.run(names, {LOGS: logarithms(signals), PEAK: peak})
+        return self.session.run(names, {SIGNALS: np.ascontiguousarray(signals), PEAK: peak})
+
+
+class Stages:
+    """Both stages of a bundle: what they begin with is computed once where it is the same.
+
+    Parameters
+    ----------
+    stage1, stage2
+        Serialised ONNX, already checked against their digests.
+    label
+        Of the bundle, for messages.
+
+    Attributes
+    ----------
+    shared
+        Whether they begin alike (`sharing.share`).
+    """
+
+    def __init__(self, stage1: bytes, stage2: bytes, label: str) -> None:
+        cut = share(stage1, stage2)
+        self.shared = cut is not None
+        first, second = (stage1, stage2) if cut is None else (cut.first, cut.second)
+        self._inputs = "" if cut is None else cut.inputs
+        self._first = StageSession(first, f"{label}/stage1.onnx")
+        self._second = StageSession(second, f"{label}/stage2.onnx")
+
+    def posteriors(
+        self, signals: NDArray[np.float32], peak: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run both graphs; see `StageSession.posterior`."""
+        if not self.shared:
+            return self._first.posterior(signals, peak), self._second.posterior(signals, peak)
+        first, inputs = self._first.outputs([POSTERIOR, self._inputs], signals, peak)
+        (second,) = self._second.session.run([POSTERIOR], {self._inputs: inputs})
+        return (first.T, second.T) if self._first.takes_logs else (first, second)
+
+
+class _Session:
+    """A graph in the runtime, whose errors are wrapped."""
+
+    def __init__(self, model: bytes, label: str) -> None:
+        self._label = label
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        # The arena keeps the largest batch ever seen for the life of the process.
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        options.log_severity_level = 4
+        try:
+            self._session = ort.InferenceSession(
+                model,
+                sess_options=options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # a second try would be the same, and is told to stdout
+            )
+        except Exception as error:  # the binding's errors share no narrower base class
+            raise ModelError(
+                f"{label}: onnxruntime {ort.__version__} cannot load the graph: {error}",
+                action="install the bundle again; if it stays, it was made for another runtime",
+            ) from error
+        self.takes = frozenset(node.name for node in self._session.get_inputs())
+
+    def signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+        nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
+        return {
+            node.name: (
+                str(node.type),
+                tuple(d if isinstance(d, int) else None for d in node.shape),
+            )
+            for node in nodes
+        }
+
+    def run(self, names: list[str], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         try:
             found: list[NDArray[np.float32]] = self._session.run(names, feed)
         except Exception as error:  # see above

@@ -32,7 +32,7 @@ from edge_daemon import bench
 from edge_daemon.classify.calibrate import red_cell_peak
 from edge_daemon.classify.columns import channels_of
 from edge_daemon.classify.runtime import RED_FLOOR
-from edge_daemon.classify.session import StageSession, logarithms
+from edge_daemon.classify.session import Stages, logarithms
 from edge_daemon.pipeline import default_plan
 
 STAGES = ("stage1", "stage2")
@@ -118,11 +118,10 @@ def compare(events: int, count: int, rounds: int, python: str) -> list[dict[str,
     int8 = (bundle.stage1, bundle.stage2)
     protos = [without_quantization(model) for model in int8]
     floats = [proto.SerializeToString() for proto in protos]
-    sessions = [StageSession(model, "int8") for model in int8]
-    twins = [StageSession(model, "float") for model in floats]
+    graphs, twins = Stages(*int8, "int8"), Stages(*floats, "float")
     rows = [
         {"part": OURS, "cpu_s": _stage(bench.measure_stages(runs, rounds), "all stages")},
-        {"part": PURE, "cpu_s": _each(bench.pure_inference(runs, sessions), runs, rounds)},
+        {"part": PURE, "cpu_s": _each(bench.pure_inference(runs, graphs), runs, rounds)},
         {"part": "float graphs alone, likewise",
          "cpu_s": _each(bench.pure_inference(runs, twins), runs, rounds)},
         {"part": "int8 graphs, whole arrays, the runtime's own settings",

@@ -95,19 +95,20 @@ def test_a_run_without_a_red_cell_peak_is_not_classified(classifier, make_cells,
     assert caught.value.code == "not_classified"
 
 
+@pytest.mark.parametrize("stage", [1, 2])
 @pytest.mark.parametrize(
     "bad", [[0.5, 0.5, 0.5], [np.nan, 0.5, 0.5], [1.2, -0.2, 0.0], [0.0, 0.0, 0.0]]
 )
-def test_outputs_out_of_range_are_not_classified(bundle, make_cells, monkeypatch, bad):
+def test_outputs_out_of_range_are_not_classified(bundle, make_cells, monkeypatch, bad, stage):
     batch, _ = make_cells(COUNTS)
     classifier = Classifier(bundle)
 
     def spoiled(signals, peak):
-        posterior = np.tile(np.float32([1, 0, 0]), (len(signals), 1))
+        good, posterior = np.tile(np.float32([1, 0, 0]), (2, len(signals), 1))
         posterior[-1] = bad
-        return posterior
+        return (good, posterior) if stage == 2 else (posterior, good)
 
-    monkeypatch.setattr(classifier._stage1, "posterior", spoiled)
+    monkeypatch.setattr(classifier._stages, "posteriors", spoiled)
     with pytest.raises(Quarantine, match="posteriors") as caught:
         classifier.classify(batch)
     assert caught.value.code == "not_classified"
