@@ -137,7 +137,7 @@ class _Box:
 
     runs: dict[tuple[str, str], list[Told]] = field(default_factory=lambda: defaultdict(list))
     reports: dict[tuple[str, str], list[Told]] = field(default_factory=lambda: defaultdict(list))
-    marks: dict[tuple[str, str], Told] = field(default_factory=dict)
+    marks: dict[tuple[str, str], list[Told]] = field(default_factory=lambda: defaultdict(list))
 
 
 def _of_clinic(reader: Reader, clinic: int, wanted: Wanted) -> Iterator[Example]:
@@ -150,7 +150,7 @@ def _of_clinic(reader: Reader, clinic: int, wanted: Wanted) -> Iterator[Example]
             device, *capture = told.result
             box, key = boxes[device], (capture[0], capture[1])
             if told.what == "mark":
-                box.marks[key] = told
+                box.marks[key].append(told)
             else:
                 (box.runs if told.what == "run" else box.reports)[key].append(told)
     with reader.reading(scope) as db:
@@ -185,8 +185,7 @@ def _of_box(box: _Box, raw: frozenset[str], wanted: Wanted) -> Iterator[Example]
     for key, run in newest.items():
         if not wanted.is_of(str(run.body["profile"])):
             continue
-        marks = [box.marks[key]] if key in box.marks else []
-        if kind_of(run, marks) in NO_PATIENT:
+        if kind_of(run, box.marks.get(key, ())) in NO_PATIENT:
             wanted.left_out["no patient's"] += 1
             continue
         first = min(box.runs[key], key=lambda told: told.order)

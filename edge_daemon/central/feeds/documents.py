@@ -46,6 +46,8 @@ class Told:
         ``run``, ``report``, ``note``, ``correction`` or ``mark``.
     body
         As `store.documents` of the box made it.
+    epoch, seq
+        Its place in the outbox of the box.
     """
 
     id: int
@@ -60,6 +62,8 @@ class Told:
     clock_state: str
     received_at: dt.datetime
     body: Mapping[str, Any]
+    epoch: str
+    seq: int
 
     @property
     def result(self) -> tuple[str, str, str]:
@@ -229,4 +233,6 @@ def _told(row: Any) -> Told | None:
         clock_state=row["clock_state"],
         received_at=received if received.tzinfo else received.replace(tzinfo=dt.UTC),
         body=body,
+        epoch=row["epoch"],
+        seq=row["seq"],
     )

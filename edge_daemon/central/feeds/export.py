@@ -14,7 +14,7 @@ from edge_daemon import __version__
 from edge_daemon.central.feeds.columns import TABLES, Entry, other_units
 from edge_daemon.central.feeds.documents import PAGE, Choice, pages, related, settled
 from edge_daemon.central.feeds.tables import TableWriter, Written, hidden_name, publish
-from edge_daemon.central.feeds.versions import FOLLOWED, as_run, origin, version_after
+from edge_daemon.central.feeds.versions import FOLLOWED, as_run, last_mark, origin, version_after
 from edge_daemon.exchange.fhir import as_fhir
 from edge_daemon.exchange.hl7 import as_hl7
 
@@ -215,8 +215,8 @@ def _entries(page: list[Told], reader: Reader, order: Order, upto: int) -> list[
     entries = []
     for told in page:
         of_result = found.get(told.result, [])
-        marks = [one for one in of_result if one.what == "mark"]
-        mark = str(marks[-1].body["kind"]) if marks else None
+        marked = last_mark(one for one in of_result if one.what == "mark")
+        mark = None if marked is None else str(marked.body["kind"])
         later = told.what in ("run", "report") and any(
             one.what == told.what and _number(one) > _number(told) for one in of_result
         )

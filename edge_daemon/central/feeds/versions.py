@@ -12,10 +12,11 @@ from uuid import UUID, uuid5
 
 from edge_daemon import __version__, wording
 from edge_daemon.canonical import canonical, digest
+from edge_daemon.central.order import as_written
 from edge_daemon.exchange.coding import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edge_daemon.central.feeds.documents import Told
 
@@ -110,9 +111,15 @@ def _beside(one: Told, told: Told) -> bool:
     return one.received_at == told.received_at and one.device_id == told.device_id
 
 
-def kind_of(run: Told, marks: Sequence[Told]) -> str:
+def last_mark(marks: Iterable[Told]) -> Told | None:
+    """Find what people marked a capture as last: of a backlog, the last mark may come first."""
+    said = as_written(marks, lambda one: (one.epoch, one.seq, one.id))
+    return said[-1] if said else None
+
+
+def kind_of(run: Told, marks: Iterable[Told]) -> str:
     """Say what a version of a result is: as people marked it last, else as its box knew it."""
-    said = marks[-1] if marks else run
+    said = last_mark(marks) or run
     return str(said.body.get("kind") or "patient")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import delete, insert, select
 
 from edge_daemon.central.fleet.tables import drifts, results
+from edge_daemon.central.order import as_written
 from edge_daemon.quality.agreement import follow
 
 if TYPE_CHECKING:
@@ -60,10 +61,7 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _points(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Patients' results in the order in which the box made them."""
-    first: dict[str, int] = {}
-    for row in found:
-        first[row["epoch"]] = min(first.get(row["epoch"], row["document_id"]), row["document_id"])
-    ordered = sorted(found, key=lambda row: (first[row["epoch"]], row["seq"]))
+    ordered = as_written(found, lambda row: (row["epoch"], row["seq"], row["document_id"]))
     # A box may stand beside two analyzers of a kind: each is followed by itself.
     kinds = {row["source"]: row["instrument"] for row in ordered}
     kinds |= {row["source"]: row["instrument"] for row in ordered if row["kind"] == "run"}

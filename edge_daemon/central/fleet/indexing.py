@@ -18,6 +18,7 @@ from edge_daemon.central import audit, settling
 from edge_daemon.central.fleet import comparing, drifting
 from edge_daemon.central.fleet.reading_documents import UnreadableError, read
 from edge_daemon.central.fleet.tables import in_use, indexed, result_flags, results, said
+from edge_daemon.central.order import as_written
 from edge_daemon.central.schema import devices, documents
 from edge_daemon.log import Event
 
@@ -302,12 +303,18 @@ def _mark(db: Connection, told: Sequence[Row], words: Sequence[Row]) -> None:
     if not captures:
         return
     query = (
-        select(said)
+        select(said, documents.c.epoch, documents.c.seq)
+        .join(documents, documents.c.id == said.c.document_id)
         .where(tuple_(said.c.device_id, said.c.capture).in_(sorted(captures)))
         .where(said.c.what == "mark")
-        .order_by(said.c.at, said.c.document_id)
     )
-    newest = {(row.device_id, row.capture): json.loads(row.facts) for row in db.execute(query)}
+    marks: dict[tuple[str, str], list[Any]] = {}
+    for row in db.execute(query):
+        marks.setdefault((row.device_id, row.capture), []).append(row)
+    newest = {
+        key: json.loads(as_written(found, lambda m: (m.epoch, m.seq, m.document_id))[-1].facts)
+        for key, found in marks.items()
+    }
     for (device, capture), facts in newest.items():
         kind = facts.get("kind")
         of = (results.c.device_id == device) & (results.c.capture == capture)

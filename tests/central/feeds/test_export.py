@@ -257,7 +257,9 @@ def test_memory_does_not_grow_with_rows(form, tmp_path, monkeypatch):
     at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     body = run_body(1)
     device = "00000000-0000-4000-8000-000000000001"
-    entry = Entry(Told(1, 1, "C", device, "B", "d", "run", False, "", "synchronised", at, body))
+    entry = Entry(
+        Told(1, 1, "C", device, "B", "d", "run", False, "", "synchronised", at, body, "", 1)
+    )
 
     def peak(rows):
         pool = pa.default_memory_pool()

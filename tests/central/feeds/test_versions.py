@@ -2,23 +2,24 @@
 
 import datetime as dt
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from edge_daemon.canonical import canonical, digest
 from edge_daemon.central.feeds.documents import Told
 from edge_daemon.central.feeds.versions import as_run, result_id, sentence, version_after
-from tests.central.feeds.conftest import run_body, said_body
+from tests.central.feeds.conftest import EPOCH, run_body, said_body
 
 DEVICE = "00000000-0000-4000-8000-000000000001"
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
-def told(number, what, body, *, batch=None):
+def told(number, what, body, *, batch=None, seq=None):
     at = START + dt.timedelta(seconds=number if batch is None else batch)
     return Told(
         number, 1, "Clinic", DEVICE, "Room 2", digest(canonical(body)), what, body["simulated"],
-        "2026-01-05T08:01:02.000000Z", "synchronised", at, body,
+        "2026-01-05T08:01:02.000000Z", "synchronised", at, body, EPOCH, seq or number,
     )  # fmt: skip
 
 
@@ -86,6 +87,21 @@ def test_what_is_no_patients_is_not_told_and_what_was_told_is_withdrawn():
                                                          told(2, "mark", control)])  # fmt: skip
     made = as_run(withdrawn)
     assert (made["status"], made["reason"]) == ("invalid", "it is control material")
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "last"), [("control", "patient", "final"), ("patient", "control", None)]
+)
+def test_the_mark_that_was_made_last_counts_not_the_one_that_came_last(first, then, last):
+    """A backlog is sent newest first: the older mark comes after the one that took it back."""
+    marks = [said_body("mark", kind=kind) for kind in (first, then)]
+    newer, older = told(1, "mark", marks[1], seq=3), told(3, "mark", marks[0], seq=2)
+    assert heard(newer, told(2, "run", run_body(), seq=1), older) == [None, last, None]
+    # A restored backup counts its outbox anew: what it says is newer all the same.
+    before, again = told(2, "mark", marks[1]), told(3, "mark", marks[0], seq=1)
+    restored = replace(again, epoch=EPOCH.replace("3", "4"))
+    standing = heard(told(1, "run", run_body()), before, restored)[-1]
+    assert standing == {"control": "entered-in-error", "patient": "corrected"}[first]
 
 
 def test_what_its_box_knows_as_a_control_is_never_told_as_a_patients():

@@ -136,6 +136,20 @@ def test_a_clock_that_cannot_be_trusted_does_not_order_results(world, ask):
     assert listed[-1]["sample_id"] == "right"
 
 
+def test_the_mark_that_was_made_last_counts_whatever_came_last(world, ask):
+    """A box whose clock nobody set comes back with a backlog, the newest first."""
+    box = world.box(world.clinic("First"))
+    capture = box.run("A", clock="unknown")
+    box.say("mark", capture, kind="control", lot="4711", level="low", clock="unknown")
+    box.say("mark", capture, kind="patient", clock="unknown")
+    run, control, patient = box.waiting
+    for item in (patient, control, run):
+        box.waiting = [item]
+        box.send()
+    world.index()
+    assert [one["mark"] for one in ask(results.find, Wanted(), limit=9)[0]] == [None]
+
+
 def test_what_people_said_stands_with_the_result_and_in_the_trail(world, ask):
     clinic = world.clinic("First")
     box = world.box(clinic, "Room 9")

@@ -162,11 +162,11 @@ class Sender:
         }  # fmt: skip
         self.put("report", body | given, at=at)
 
-    def say(self, what, capture, *, at=None, **facts):
+    def say(self, what, capture, *, at=None, clock="synchronised", **facts):
         """Put a note, correction or mark."""
         body = {"schema": 1, "instrument": "analyzer", "capture": capture, "simulated": False,
                 "by": "Ada", "made_at": "", "made_clock": "", **facts}  # fmt: skip
-        self.put(what, body, at=at)
+        self.put(what, body, at=at, clock=clock)
 
     def tell(self, health=None, *, ago=None, **more):
         """Say how the box is."""
