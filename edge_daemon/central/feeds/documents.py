@@ -140,9 +140,20 @@ def pages(
 
 
 def related(
-    reader: Reader, scope: Scope, page: Iterable[Told], *, upto: int, what: Iterable[str]
+    reader: Reader,
+    scope: Scope,
+    page: Iterable[Told],
+    *,
+    what: Iterable[str],
+    upto: int | None = None,
 ) -> dict[tuple[str, str, str], list[Told]]:
-    """Find the other documents of the results that a page is about, in order, up to a number."""
+    """Find the other documents of the results that a page is about, in order.
+
+    Parameters
+    ----------
+    upto
+        Highest number; None for all, where a batch may not be cut in two (`version_after`).
+    """
     wanted = {one.result for one in page}
     if not wanted:
         return {}
@@ -154,10 +165,11 @@ def related(
             documents.c.device_id.in_(sorted({device for device, _, _ in wanted})),
             documents.c.capture.in_(sorted({capture for _, _, capture in wanted})),
             documents.c.type.in_([f"{one}.{kind}" for one in what for kind in kinds]),
-            documents.c.id <= upto,
         )
         .order_by(documents.c.id)
     )
+    if upto is not None:
+        query = query.where(documents.c.id <= upto)
     found: dict[tuple[str, str, str], list[Told]] = defaultdict(list)
     with reader.reading(scope) as db:
         for row in db.execute(query).mappings():

@@ -138,9 +138,9 @@ def export(reader: Reader, order: Order, progress: Callable[[int, int], None]) -
     if tables:
         _write_tables(walk, reader, order, upto, done)
     elif order.to_folder and order.form == "hl7":
-        _write_each(_versions(walk, reader, order, upto, done), order)
+        _write_each(_versions(walk, reader, order, done), order)
     else:
-        _write_messages(_versions(walk, reader, order, upto, done), order, done)
+        _write_messages(_versions(walk, reader, order, done), order, done)
     if order.to_folder:
         path = order.out / MANIFEST
         hidden = hidden_name(path)
@@ -230,10 +230,10 @@ def _number(told: Told) -> tuple[int, int]:
 
 
 def _versions(
-    walk: Iterator[list[Told]], reader: Reader, order: Order, upto: int, done: Done
+    walk: Iterator[list[Told]], reader: Reader, order: Order, done: Done
 ) -> Iterator[Version]:
     for page in walk:
-        found = related(reader, order.scope, page, upto=upto, what=FOLLOWED)
+        found = related(reader, order.scope, page, what=FOLLOWED)
         for told in page:
             version = version_after(told, found.get(told.result, []))
             if version is None:
@@ -307,7 +307,7 @@ def bundles_after(reader: Reader, scope: Scope, after: int, most: int) -> tuple[
     choice = Choice(FOLLOWED, frozenset({"clinical"}), after, upto)
     lines: list[bytes] = []
     for page in pages(reader, scope, choice, size=most):
-        found = related(reader, scope, page, upto=upto, what=FOLLOWED)
+        found = related(reader, scope, page, what=FOLLOWED)
         for told in page:
             version = version_after(told, found.get(told.result, []))
             if version is not None:

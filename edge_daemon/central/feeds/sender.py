@@ -155,7 +155,7 @@ class Sender:
         scope = scope_of(self._reader, feed.reach)
         choice = Choice(FOLLOWED, frozenset({feed.kind}), after=feed.cursor, upto=upto)
         for page in pages(self._reader, scope, choice):
-            found = related(self._reader, scope, page, upto=upto, what=FOLLOWED)
+            found = related(self._reader, scope, page, what=FOLLOWED)
             for told in page:
                 yield told, version_after(told, found.get(told.result, []))
 

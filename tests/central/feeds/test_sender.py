@@ -221,6 +221,29 @@ def test_a_page_of_files_that_was_cut_off_is_written_as_it_was(
     assert roster.named("lis").sent == 3
 
 
+def test_a_page_that_ends_within_a_batch_knows_the_whole_batch_again(
+    centre, roster, deliver, tmp_path, monkeypatch
+):
+    """Cut off behind a control's run, it must not forget the mark that stands beside it."""
+    monkeypatch.setattr("edge_daemon.central.feeds.sender._FILES", 2)
+    kept = FeedRoster.intend
+    box = centre.box()
+    centre.send(box, ("run", run_body(1)), ("run", run_body(2)), ("mark", said_body("mark", 2)))
+    out = tmp_path / "out"
+    roster.add("lis", "hl7", str(out), Reach())
+
+    def killed(*args):
+        kept(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeedRoster, "intend", killed)
+        with pytest.raises(KeyboardInterrupt):
+            deliver()
+    deliver()
+    assert ["S-1" in path.read_text() for path in out.iterdir()] == [True]
+
+
 def test_a_folder_that_cannot_be_written_is_waited_for(centre, roster, deliver, tmp_path):
     centre.send(centre.box(), ("run", run_body(1)))
     place = tmp_path / "out"
