@@ -46,7 +46,9 @@ class FolderStore:
     def put(self, sha256: str, source: Path) -> None:
         """Move a file into its place, durably."""
         target = self._path(sha256)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync(self._folder)
         source.replace(target)
         _sync(target.parent)
 

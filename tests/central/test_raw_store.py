@@ -6,6 +6,7 @@ import pytest
 from minio import Minio
 from moto.server import ThreadedMotoServer
 
+from edge_daemon.central import raw_store
 from edge_daemon.central.raw_store import Arrivals, DigestError, FolderStore, S3Store
 from edge_daemon.errors import EdgeError, Retryable
 
@@ -58,6 +59,15 @@ def test_what_could_not_be_kept_when_it_was_whole_is_kept_later(arrivals, store,
     assert arrivals.finish("box", NAME) == len(DATA)
     assert store.get(NAME) == DATA
     assert arrivals.finish("box", NAME) is None
+
+
+def test_a_capture_lies_in_a_folder_whose_own_name_is_durable(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(raw_store, "_sync", synced.append)
+    source = tmp_path / "part"
+    source.write_bytes(DATA)
+    FolderStore(tmp_path / "raw").put(NAME, source)
+    assert synced == [tmp_path / "raw", tmp_path / "raw" / NAME[:2]]
 
 
 def test_a_part_that_leaves_a_gap_is_refused(arrivals):
