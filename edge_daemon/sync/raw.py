@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edge_daemon.errors import EdgeError
-from edge_daemon.store import outbox, sending
+from edge_daemon.store import controls, outbox, sending
 from edge_daemon.store.archive import archived_path, read_archived
 from edge_daemon.store.layout import ARCHIVE_NAME
 from edge_daemon.store.reader import rows
@@ -128,9 +128,14 @@ class RawSender:
         through = int(outbox.remembered(db, THROUGH) or 0)
         sent = False
         last = through
-        for row in _ended(db, through):
+        ended = _ended(db, through)
+        kinds = controls.kinds(db, [row["id"] for row in ended])
+        for row in ended:
+            control = row["id"] in kinds and kinds[row["id"]]["kind"] == "control"
             wanted = self._rule.wants(
-                row["sha256"], flagged=bool(row["flagged"]), simulated=bool(row["simulated"])
+                row["sha256"],
+                flagged=control or bool(row["flagged"]),
+                simulated=bool(row["simulated"]),
             )
             if wanted:
                 sent = self._send(server, row["sha256"])

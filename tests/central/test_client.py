@@ -23,6 +23,7 @@ from edge_daemon.records import (
     SampleInfo,
 )
 from edge_daemon.store import layout, outbox, queries, sending
+from edge_daemon.store.lots import Lot, LotTarget
 from edge_daemon.store.writer import Store
 from edge_daemon.sync import identity
 from edge_daemon.sync.client import SyncClient
@@ -477,6 +478,16 @@ def test_flagged_captures_are_sent_in_parts_and_arrive_whole(box, running):
     box.analyse(1)
     box.client.step()
     assert raw_files(running) == sorted([shas(box)[2], shas(box)[4]])
+
+
+def test_control_material_is_sent_however_it_is_known(box, running):
+    box.store.add_lot(
+        Lot("4711", "normal", "Vet control", {"RBC": LotTarget(7, 1)}, pattern="S2"), by="Ada"
+    )
+    box.analyse(4)
+    box.store.mark(4, "control", by="Ada", lot="4711", level="normal")
+    box.start(rule=Rule("flagged", sample_percent=0)).step()
+    assert raw_files(running) == sorted([shas(box)[2], shas(box)[3]])
 
 
 def test_a_raw_capture_that_broke_off_goes_on_where_it_was(box, running, line):
