@@ -145,11 +145,11 @@ class Upkeep:
         self._not_before: dict[str, tuple[float, float]] = {}
         self._jobs = (
             Job("quick_check", DAY, partial(self._check, "quick_check")),
+            Job("retention", DAY, self._retain),  # before the backup, which then knows what is gone
             Job("backup", DAY, self._back_up),
             Job("integrity_check", 7 * DAY, partial(self._check, "integrity_check")),
             Job("results", DAY, self._verify_results, turn_s=_ROUND_TURN_S),
             Job("archive", DAY, self._verify_archive, turn_s=_ROUND_TURN_S),
-            Job("retention", DAY, self._retain),
         )
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 

@@ -21,7 +21,7 @@ from edge_daemon.health import DiskGuard
 from edge_daemon.log import EventLog
 from edge_daemon.records import CELL_CLASSES, Classified, Decoded, Flag, RawCapture, SampleInfo
 from edge_daemon.store import layout, statistics
-from edge_daemon.store.backup import list_backups
+from edge_daemon.store.backup import list_backups, open_copied
 from edge_daemon.store.outbox import Settled
 from edge_daemon.store.reader import connect
 from edge_daemon.store.replace import repair
@@ -346,7 +346,7 @@ def test_the_oldest_safe_captures_go_and_their_results_stay(keep):
     for _ in range(6):
         box.add()
     box.sync()
-    for _ in range(4):
+    for _ in range(3):
         box.turn(DAY)
     assert archive(box) == [4, 5, 6]
     with closing(connect(box.data)) as db:
@@ -356,6 +356,9 @@ def test_the_oldest_safe_captures_go_and_their_results_stay(keep):
     assert (found["bytes"], found["max_bytes"], found["deleted"]) == (3000, 3000, 3)
     deleted = [e["captures"] for e in box.events() if e["event"] == "raw_deleted"]
     assert sum(deleted) == 3
+    with closing(open_copied(list_backups(box.data)[0], live=False)) as db:  # or it asks for them
+        query = "SELECT count(*) FROM captures WHERE raw_deleted_wall IS NOT NULL"
+        assert db.execute(query).fetchone()[0] == 3
 
 
 def test_a_replay_of_what_was_deleted_says_so_and_the_file_brings_it_back(keep):
