@@ -107,8 +107,8 @@ class Remaker:
         limits = Limits(max_bytes=self._plan.max_bytes)
         name, dataset = run["capture"]["name"], dataset_of(run["notes"])
         batch = decode(data, profile, name=name, dataset=dataset, limits=limits)
-        if "species" in run["corrected"]:
-            batch = replace(batch, sample=replace(batch.sample, species=run["species"]))
+        corrected = {field: run[field] for field in run["corrected"]}
+        batch = replace(batch, sample=replace(batch.sample, **corrected))
         if bundle.id not in self._classifiers:
             self._classifiers[bundle.id] = Classifier(bundle)
         calls = self._classifiers[bundle.id].classify(batch)

@@ -106,6 +106,15 @@ def sha(data, run):
         return db.execute(query, [run]).fetchone()[0]
 
 
+def test_a_corrected_run_has_its_cells_under_the_corrected_sample(invoke, own, tmp_path):
+    said = ("--by", "Ann", "--reason", "two tubes were mixed up")
+    done = invoke("correct", "1", "--sample", "D-9", *said, "--data-dir", own)
+    assert done.code == 0, done.err
+    assert invoke("export", "D-9", "-o", tmp_path / "a.fcs", "--data-dir", own).code == 0
+    told = flowio.FlowData(str(tmp_path / "a.fcs")).text
+    assert told["smno"] == "D-9"
+
+
 def test_a_changed_result_is_not_written_as_cells(invoke, own, tmp_path):
     with closing(sqlite3.connect(layout.database_path(own))) as db:
         db.execute("UPDATE runs SET n_platelet = n_platelet + 1 WHERE id = 1")
