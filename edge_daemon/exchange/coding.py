@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -154,10 +155,18 @@ def issued_at(run: Mapping[str, Any]) -> datetime | None:
 def observed_at(run: Mapping[str, Any]) -> datetime | None:
     """When the sample was measured, in UTC: by the analyzer's clock, else by the box's if known.
 
-    A time without a zone is taken as the box's own; what the analyzer wrote in a form of its own
-    is not guessed at.
+    A time without a zone is taken as the box's own, and stays without one where the box is
+    ``elsewhere``; a day without a time, and what the analyzer wrote in a form of its own, is not
+    guessed at.
     """
-    return _moment(run["acquired_at"]) or issued_at(run)
+    acquired = run["acquired_at"] or ""
+    if len(acquired) <= len("2026-01-05"):
+        return issued_at(run)
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(acquired)
+        if moment.tzinfo is None and run.get("elsewhere"):
+            return moment
+    return _moment(acquired) or issued_at(run)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -45,9 +45,9 @@ def as_fhir(run: Mapping[str, Any], origin: Origin) -> bytes:
     Parameters
     ----------
     run
-        As `store.queries.results` gives it. The centre adds ``standing`` and ``said``
-        (`coding`), the number of the ``version``, and the name of the ``clinic``; resources of
-        all versions of a result have the same ids.
+        As `store.queries.results` gives it. The centre adds ``standing``, ``said`` and
+        ``elsewhere`` (`coding`), the number of the ``version``, and the name of the ``clinic``;
+        resources of all versions of a result have the same ids.
     origin
         Which box speaks.
     """
@@ -68,7 +68,9 @@ class _Bundle:
         }
         observed = coding.observed_at(run)
         if observed is not None:
-            self._about["effectiveDateTime"] = observed.isoformat(timespec="seconds")
+            # FHIR knows no time without a zone: then the day.
+            told = observed.isoformat(timespec="seconds") if observed.tzinfo else observed.date()
+            self._about["effectiveDateTime"] = str(told)
         issued = coding.issued_at(run)
         if issued is not None:
             self._about["issued"] = issued.isoformat(timespec="milliseconds")

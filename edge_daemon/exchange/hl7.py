@@ -38,8 +38,8 @@ def as_hl7(run: Mapping[str, Any], origin: Origin, *, answered: bool = False) ->
     Parameters
     ----------
     run
-        As `store.queries.results` gives it. The centre adds ``standing`` and ``said``
-        (`coding`), and the name of the ``clinic``.
+        As `store.queries.results` gives it. The centre adds ``standing``, ``said`` and
+        ``elsewhere`` (`coding`), and the name of the ``clinic``.
     origin
         Which box speaks.
     answered
@@ -182,7 +182,9 @@ def _observed(run: Mapping[str, Any]) -> str:
 
 
 def _stamp(moment: datetime | None) -> str:
-    return "" if moment is None else moment.strftime("%Y%m%d%H%M%S+0000")
+    if moment is None:
+        return ""
+    return moment.strftime("%Y%m%d%H%M%S") + ("+0000" if moment.tzinfo else "")
 
 
 def _segment(name: str, *fields: str) -> str:

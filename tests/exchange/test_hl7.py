@@ -164,6 +164,12 @@ def test_an_unknown_animal_has_still_a_valid_patient(make_run, origin):
     assert fields(body, "OBX")[0][18] == "analyzer^analyzer"
 
 
+@pytest.mark.parametrize("day", ["2026-01-04", "20260104"])
+def test_a_day_without_a_time_is_no_midnight(make_run, origin, day):
+    run = make_run(acquired_at=day, created_clock="synchronised")
+    assert fields(as_hl7(run, origin), "OBR")[0][7] == fields(as_hl7(run, origin), "OBR")[0][22]
+
+
 @pytest.mark.parametrize("species", SPECIES)
 def test_every_species_travels(make_run, origin, species):
     body = as_hl7(make_run(species=species), origin)

@@ -190,6 +190,7 @@ def as_run(version: Version) -> dict[str, Any]:
         "version": body["number"],
         "said": _said(version),
         "clinic": run.clinic,
+        "elsewhere": True,
     }
     if version.withdrawn:
         told = {"status": "invalid", "headline": "Withdrawn", "reason": version.withdrawn}

@@ -2,12 +2,14 @@
 
 import datetime as dt
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
 
 from edge_daemon.canonical import canonical, digest
 from edge_daemon.central.feeds.documents import Told
+from edge_daemon.central.feeds.export import message
 from edge_daemon.central.feeds.versions import as_run, result_id, sentence, version_after
 from tests.central.feeds.conftest import EPOCH, run_body, said_body
 
@@ -184,6 +186,15 @@ def test_a_correction_whose_reason_has_not_come_says_so_by_itself():
     assert as_run(version_after(run, [run]))["said"] == [
         {"concerns": None, "text": "Corrected by a person: species"}
     ]
+
+
+def test_an_analyzers_own_time_is_not_taken_for_the_centres():
+    """The clinic may lie in another zone than the server: its time stays without one."""
+    run = told(1, "run", run_body(acquired_at="2026-01-05 08:00:00"))
+    version = version_after(run, [run])
+    assert b"|20260105080000|" in message(version, "hl7")
+    entry = json.loads(message(version, "fhir"))["entry"][0]
+    assert entry["resource"]["effectiveDateTime"] == "2026-01-05"
 
 
 def test_any_order_of_arrival_ends_with_the_newest():
