@@ -57,9 +57,12 @@ def red_cell_peak(
     """
     values = signals[:, channels.index(anchor)]
     usable = np.isfinite(values) & (values > 0)
-    log_anchor = np.log(np.where(usable, values, 1.0))
-    near = usable & _around_mode(log_anchor, usable)
-    found = int(near.sum())
+    if usable.all():
+        rows = _around_mode(np.log(values))
+    else:
+        positive = np.flatnonzero(usable)
+        rows = positive.take(_around_mode(np.log(values.take(positive))))
+    found = len(rows)
     if found < MIN_PEAK_EVENTS:
         raise Quarantine(
             "not_classified",
@@ -67,7 +70,6 @@ def red_cell_peak(
             f"{MIN_PEAK_EVENTS}",
             action="check that the run aspirated blood and was not stopped early; repeat it",
         )
-    rows = np.flatnonzero(near)
     some = rows[:: -(-len(rows) // MEDIAN_EVENTS)]
     peak = _medians(signals.T.take(some, axis=1))
     if not np.all(np.isfinite(peak)) or np.any(peak <= 0):
@@ -91,15 +93,15 @@ def _medians(columns: NDArray[np.float32]) -> NDArray[np.float32]:
     return (lower + upper) / np.float32(2)
 
 
-def _around_mode(log_anchor: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    if not usable.any():
-        return usable
-    low, high = float(log_anchor[usable].min()), float(log_anchor[usable].max())
+def _around_mode(log_anchor: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Events around the mode of the anchor's logarithms."""
+    if not len(log_anchor):
+        return np.empty(0, dtype=np.intp)
+    low, high = float(log_anchor.min()), float(log_anchor.max())
     # Never fewer bins than the smoothing kernel has.
     bins = max(len(_SMOOTHING), int(np.ceil((high - low) / _BIN)))
-    places = ((log_anchor[usable] - np.float32(low)) * np.float32(1 / _BIN)).astype(np.intp)
+    places = ((log_anchor - np.float32(low)) * np.float32(1 / _BIN)).astype(np.intp)
     histogram = np.bincount(np.minimum(places, bins - 1), minlength=bins)
     smooth = np.convolve(histogram, _SMOOTHING, mode="same")
     mode = low + _BIN * (int(np.argmax(smooth)) + 0.5)
-    near: NDArray[np.bool_] = np.abs(log_anchor - mode) < _NEIGHBOURHOOD
-    return near
+    return np.flatnonzero(np.abs(log_anchor - mode) < _NEIGHBOURHOOD)

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.intervals import Z95
-from edge_daemon.classify.optics import HA, LA, invert
-from edge_daemon.classify.populations import Estimate, platelet_population, red_population
+from edge_daemon.classify.optics import invert
+from edge_daemon.classify.populations import (
+    Estimate,
+    platelet_population,
+    red_population,
+    some,
+)
 from edge_daemon.records import CELL_CLASSES, Flag, Measurement
 
 if TYPE_CHECKING:
@@ -40,6 +45,8 @@ REFUSED: Final = 4.0
 _PURE = CELL_CLASSES.index("pure_rbc")
 _RETIC = CELL_CLASSES.index("reticulocyte")
 _PLATELET = CELL_CLASSES.index("platelet")
+
+_HEIGHTS: Final = ("LA.H", "HA.H", "EXT.H")
 
 _UNITS: Final = {
     "HCT": "%", "HGB": "g/dL", "MCV": "fL", "MCH": "pg", "MCHC": "g/dL", "RDW": "%",
@@ -138,16 +145,16 @@ def _red_cells(
     batch: CellBatch, calibration: OpticalCalibration, calls: CellCalls, rbc: Measurement
 ) -> _Part:
     called = (calls.codes == _PURE) | (calls.codes == _RETIC)
-    events, heights = _heights(batch, called)
-    cells = invert(calibration).red_cells(heights[LA], heights[HA])
-    inside = np.isfinite(cells.volume_fl)
-    number = int(called.sum())
+    events = _measured(batch, called)
+    cells = invert(calibration).red_cells(*_heights(batch, events, _HEIGHTS[:2]))
+    inside = np.flatnonzero(np.isfinite(cells.volume_fl))
+    number = int(np.count_nonzero(called))
     cells = cells.take(inside)
-    volumes = Volumes(events[inside], cells.volume_fl)
+    volumes = Volumes(events.take(inside), cells.volume_fl)
     refused = _refusal("red_cells", number, len(volumes.fl), MIN_RED_CELLS)
     if refused is not None:
         return _refused(_RED, refused, volumes)
-    found = red_population(calibration, heights[:, inside], cells)
+    found = red_population(calibration, _heights(batch, some(volumes.events)), cells)
     if found is None:
         return _refused(_RED, _off_grid("red_cells", number, number), volumes)
     flags = _extinction_flags(found.extinction)
@@ -173,15 +180,17 @@ def _platelets(
     batch: CellBatch, calibration: OpticalCalibration, calls: CellCalls, plt: Measurement
 ) -> _Part:
     called = calls.codes == _PLATELET
-    events, heights = _heights(batch, called)
-    volume = invert(calibration).platelet_volumes(heights[LA], calibration.platelet_index_step)
-    inside = np.isfinite(volume)
-    number = int(called.sum())
-    volumes = Volumes(events[inside], volume[inside])
+    events = _measured(batch, called)
+    (low,) = _heights(batch, events, _HEIGHTS[:1])
+    volume = invert(calibration).platelet_volumes(low, calibration.platelet_index_step)
+    inside = np.flatnonzero(np.isfinite(volume))
+    number = int(np.count_nonzero(called))
+    volumes = Volumes(events.take(inside), volume.take(inside))
     refused = _refusal("platelets", number, len(volumes.fl), MIN_PLATELETS)
     if refused is not None:
         return _refused(_PLATELETS, refused, volumes)
-    found = platelet_population(calibration, heights[:, inside], volumes.fl)
+    heights = _heights(batch, some(volumes.events))
+    found = platelet_population(calibration, heights, volumes.fl)
     if found is None:
         return _refused(_PLATELETS, _off_grid("platelets", number, number), volumes)
     flags = _mid_angle_flags(found.mid_angle)
@@ -200,14 +209,19 @@ def _platelets(
     )
 
 
-def _heights(batch: CellBatch, called: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Singles]:
-    """Find the called events with measured heights; their LA, HA, EXT heights ``(3, cells)``."""
-    columns = [batch.channels.index(f"{detector}.H") for detector in ("LA", "HA", "EXT")]
+def _measured(batch: CellBatch, called: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Find the called events whose heights are measured: none of them is saturated."""
     measured = called.copy()
-    for column in columns:
-        measured &= ~batch.saturated[:, column]
-    events = np.flatnonzero(measured)
-    return events, np.stack([batch.signals[:, column].take(events) for column in columns])
+    for name in _HEIGHTS:
+        measured &= ~batch.saturated[:, batch.channels.index(name)]
+    return np.flatnonzero(measured)
+
+
+def _heights(
+    batch: CellBatch, events: NDArray[np.intp], names: Sequence[str] = _HEIGHTS
+) -> Singles:
+    """Heights of some events, ``(3, events)``, or as many as are named."""
+    return np.stack([batch.signals[:, batch.channels.index(name)].take(events) for name in names])
 
 
 def _refusal(what: str, called: int, inside: int, fewest: int) -> Flag | None:

@@ -43,9 +43,9 @@ class RedCells:
     volume_fl: Singles
     hc_g_dl: Singles
 
-    def take(self, inside: NDArray[np.bool_]) -> RedCells:
-        """Return the cells selected by `inside`."""
-        return RedCells(self.volume_fl[inside], self.hc_g_dl[inside])
+    def take(self, inside: NDArray[np.intp]) -> RedCells:
+        """Return some of the cells."""
+        return RedCells(self.volume_fl.take(inside), self.hc_g_dl.take(inside))
 
 
 @dataclass(frozen=True, slots=True)

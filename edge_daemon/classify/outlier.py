@@ -85,29 +85,28 @@ def run_summary(
         NaN where too few events say anything.
     """
     every = -(-len(signals) // SUMMARY_EVENTS)
-    logs = np.log(np.maximum(signals.T[:, ::every] / peak[:, None], np.float32(_FLOOR)))
-    axis = logs[list(channels).index(anchor)]
+    ratios = np.maximum(signals.T[:, ::every] / peak[:, None], np.float32(_FLOOR))
+    axis = np.log(ratios[list(channels).index(anchor)])
     singles = np.flatnonzero(np.abs(axis) < _PEAK_HALF_WIDTH)
-    low_end = np.float32(np.log(_FLOOR) + 1.0)
-    small = np.flatnonzero((axis < _SMALL) & (logs > low_end).all(axis=0))
+    above = ratios.min(axis=0) > np.float32(math.e * _FLOOR)
+    small = np.flatnonzero((axis < _SMALL) & above)
     size_ranks = ranks(axis.take(singles))
     summary: dict[str, float] = {}
     for i, channel in enumerate(channels):
         summary[f"peak {channel}"] = float(np.log(peak[i]))
         if not channel.endswith(".H"):
             continue
-        height = logs[i].take(singles)
+        logs = np.log(ratios[i])
+        height = logs.take(singles)
         # The dye's spread is the patient's: reticulocytes widen it up to a hundredfold.
         if not channel.startswith(_DYE):
             low, high = quantiles(height, (0.1587, 0.8413)) if len(height) else (np.nan, np.nan)
             summary[f"spread {channel}"] = float(np.log(max(high - low, 1e-3)))
         summary[f"tie {channel}"] = _correlation(ranks(height), size_ranks)
         summary[f"small {channel}"] = (
-            median(logs[i].take(small) - axis.take(small))
-            if len(small) >= _FEWEST_SMALL
-            else np.nan
+            median(logs.take(small) - axis.take(small)) if len(small) >= _FEWEST_SMALL else np.nan
         )
-    return summary | _certainty(posterior.T[:, ::every])
+    return summary | _certainty(np.ascontiguousarray(posterior.T[:, ::every]))
 
 
 def _certainty(p: Floats) -> dict[str, float]:

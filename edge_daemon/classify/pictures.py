@@ -266,7 +266,7 @@ def _histograms(
     ):
         own = [CELL_CLASSES.index(c) for c in classes]
         if known.refused is None:
-            values, codes, used = known.fl, calls.codes[known.events], axis
+            values, codes, used = known.fl, calls.codes.take(known.events), axis
             values = np.where(values > 1.001 * least, values, np.float32(-1.0))
         else:
             wanted = np.flatnonzero(np.isin(calls.codes, own))

@@ -137,9 +137,10 @@ def red_population(
     calibration
         Of the instrument.
     heights
-        float32 ``(3, cells)``: LA, HA and EXT of red cells that are on the grid, two or more.
+        float32 ``(3, cells)``: LA, HA and EXT of red cells that are on the grid, two or more; of
+        `some` of them.
     cells
-        What the first two heights say of them.
+        What the first two heights say of all of them.
 
     Returns
     -------
@@ -148,8 +149,8 @@ def red_population(
     """
     inverse = invert(calibration)
     values, variance = _red_statistics(cells.volume_fl, cells.hc_g_dl)
-    some, seen = _probed(inverse, _some(heights))
-    if some.shape[1] < 2:
+    probed, seen = _probed(inverse, heights)
+    if probed.shape[1] < 2:
         return None
     base, low, mid = map(_see_red, seen)
     statistics = _slopes(base[0], low[0], mid[0])
@@ -157,7 +158,7 @@ def red_population(
     extinction = _slopes(base[2], low[2], mid[2])
     variance += _gain_variance(calibration, statistics)
     variance[2:] += calibration.increment_uncertainty**2
-    noise = _noise_variance(calibration, some[:EXT], log_fl)
+    noise = _noise_variance(calibration, probed[:EXT], log_fl)
     slopes = np.array([*-np.median(extinction, axis=1), 1.0])[:, None]
     doubt = float(_gain_variance(calibration, slopes)[0])
     pairs = zip(values.tolist(), variance.tolist(), strict=True)
@@ -167,7 +168,7 @@ def red_population(
         volume_cv=cv.narrowed(math.sqrt(float(np.mean(noise)))),
         hb_pg=hb,
         hc_g_dl=hc,
-        extinction=Check.of(some[EXT], base[2], doubt),
+        extinction=Check.of(probed[EXT], base[2], doubt),
     )
 
 
@@ -227,9 +228,9 @@ def platelet_population(
     calibration
         Of the instrument.
     heights
-        float32 ``(3, cells)`` of platelets that are on the grid, two or more.
+        float32 ``(3, cells)`` of platelets that are on the grid, two or more; of `some` of them.
     volume
-        Their volumes, fL, at the calibrated index step.
+        Volumes of all of them, fL, at the calibrated index step.
 
     Returns
     -------
@@ -238,17 +239,17 @@ def platelet_population(
     """
     inverse = invert(calibration)
     step = calibration.platelet_index_step
-    some = _some(heights)
-    some = some[:, np.isfinite(inverse.platelet_volumes(some[LA] * np.float32(1.0 + _PROBE), step))]
-    if some.shape[1] < 2:
+    higher = inverse.platelet_volumes(heights[LA] * np.float32(1.0 + _PROBE), step)
+    probed = heights[:, np.isfinite(higher)]
+    if probed.shape[1] < 2:
         return None
     base, low, index = (
-        _see_platelets(inverse, some, *factors)
+        _see_platelets(inverse, probed, *factors)
         for factors in ((1.0, step), (1.0 + _PROBE, step), (1.0, step * (1.0 + _PROBE)))
     )
     log_fl = _slopes(base[0], low[0], index[0])
     mid_angle = _slopes(base[1], low[1], index[1])
-    noise = _noise_variance(calibration, some[:HA], log_fl[:1])
+    noise = _noise_variance(calibration, probed[:HA], log_fl[:1])
     noise += (log_fl[1] * calibration.platelet_index_cv) ** 2
     broadening = math.sqrt(float(np.median(noise)))
     index_uncertainty = calibration.platelet_index_uncertainty
@@ -263,7 +264,7 @@ def platelet_population(
     return PlateletPopulation(
         volume_fl=Estimate.of(mean, mean_variance + shift),
         width_fl=Estimate.of(width, width_variance + shift),
-        mid_angle=Check.of(some[HA], base[1], doubt),
+        mid_angle=Check.of(probed[HA], base[1], doubt),
     )
 
 
@@ -293,8 +294,9 @@ def _width(volume: Singles, broadening: float) -> tuple[float, float]:
     return width, min(variance / len(volume), 1.0)
 
 
-def _some(heights: Singles) -> Singles:
-    return heights[:, :: max(1, heights.shape[1] // PROBED)]
+def some(events: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Pick about `PROBED` of these events, evenly spread."""
+    return events[:: max(1, len(events) // PROBED)]
 
 
 def _slopes(base: Real, *changed: Real) -> Real:

@@ -51,8 +51,8 @@ def species_traits(batch: CellBatch, calls: CellCalls) -> Floats:
         batch.signals[:, batch.channels.index(name)] if name in batch.channels else None
         for name in _HEIGHTS
     ]
-    traits = [_median(values, red) for values in heights]
-    traits.append(_spread(heights[-1], red))
+    traits = [_median(values, red) for values in heights[:-1]]
+    traits += _median_and_spread(heights[-1], red)
     volume, dilution = batch.sample.volume_ul, batch.sample.dilution
     traits.append(
         float(np.log(max(len(red), 1) * dilution / volume))
@@ -69,11 +69,15 @@ def _median(values: NDArray[np.float32] | None, cells: NDArray[np.intp]) -> floa
     return float(np.log(max(median(values.take(cells)), 1e-3)))
 
 
-def _spread(values: NDArray[np.float32] | None, cells: NDArray[np.intp]) -> float:
+def _median_and_spread(
+    values: NDArray[np.float32] | None, cells: NDArray[np.intp]
+) -> tuple[float, float]:
+    """Logarithms of the median of a height and of its spread."""
     if values is None or len(cells) < MIN_PLATELETS:
-        return float("nan")
-    low, high = quantiles(values.take(cells), (0.1587, 0.8413))
-    return float(np.log(np.log(high / low) + 1e-3)) if 0 < low < high else float("nan")
+        return float("nan"), float("nan")
+    low, middle, high = quantiles(values.take(cells), (0.1587, 0.5, 0.8413))
+    spread = np.log(np.log(high / low) + 1e-3) if 0 < low < high else np.nan
+    return float(np.log(max(middle, 1e-3))), float(spread)
 
 
 def learn_species(traits: Sequence[Floats], species: Sequence[str | None]) -> SpeciesHabits | None:

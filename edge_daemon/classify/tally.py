@@ -94,9 +94,10 @@ def tally_cells(batch: CellBatch, calls: CellCalls, coincidence: Coincidence) ->
     """
     p = calls.posterior
     gram, events = _gram(p)
-    several = _cells_per_event(batch, calls)
+    singles = np.flatnonzero(calls.codes == PURE)
+    several = _cells_per_event(batch, singles)
     red = p.T[: CLUMP + 1].sum(axis=0)
-    red += _holds_red_cells(batch, calls, several) * p[:, OTHER]
+    red += _holds_red_cells(batch, singles, several) * p[:, OTHER]
     np.minimum(red, np.float32(1.0), out=red)
     either, red_events = _gram(np.stack([red, 1.0 - red]).T)
     window = coincidence.window_ul
@@ -146,13 +147,12 @@ def _spread(gram: NDArray[np.float64], events: NDArray[np.float64]) -> tuple[flo
     return tuple(np.maximum(variance - events, 0.0).tolist())
 
 
-def _cells_per_event(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
+def _cells_per_event(batch: CellBatch, singles: NDArray[np.intp]) -> NDArray[np.float32]:
     """Extinction area of each event over the mean single red cell: its number of red cells.
 
     0 where nothing says what a single red cell is.
     """
     channel = "EXT.A" if "EXT.A" in batch.channels else "EXT.H"
-    singles = np.flatnonzero(calls.codes == PURE)
     if channel not in batch.channels or not len(singles):
         return np.zeros(batch.events, dtype=np.float32)
     area = batch.signals[:, batch.channels.index(channel)]
@@ -166,10 +166,9 @@ def _cells_per_event(batch: CellBatch, calls: CellCalls) -> NDArray[np.float32]:
 
 
 def _holds_red_cells(
-    batch: CellBatch, calls: CellCalls, several: NDArray[np.float32]
+    batch: CellBatch, singles: NDArray[np.intp], several: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     holds: NDArray[np.bool_] = several >= HOLDS_RATIO
-    singles = np.flatnonzero(calls.codes == PURE)
     if "FL.A" in batch.channels and len(singles):
         dye = batch.signals[:, batch.channels.index("FL.A")]
         holds &= dye < WHITE_CELL_DYE * median(dye.take(singles))
