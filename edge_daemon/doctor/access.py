@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import pwd
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from edge_daemon.doctor.read_system import UNIT, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +37,18 @@ def service_account() -> Account:
         entry = None
     if entry is None or os.geteuid() != 0:
         return Account(_own_name())
-    groups = tuple(os.getgrouplist(SERVICE_USER, entry.pw_gid))
-    return Account(SERVICE_USER, entry.pw_uid, entry.pw_gid, groups)
+    groups = {*os.getgrouplist(SERVICE_USER, entry.pw_gid), *_groups_of_the_unit()}
+    return Account(SERVICE_USER, entry.pw_uid, entry.pw_gid, tuple(sorted(groups)))
+
+
+def _groups_of_the_unit() -> list[int]:
+    """List those that systemd adds to its user's: a drop-in for serial ports does."""
+    told = run("systemctl", "show", UNIT, "--property", "SupplementaryGroups", "--value")
+    groups = []
+    for name in (told or "").split():
+        with contextlib.suppress(KeyError):
+            groups.append(grp.getgrnam(name).gr_gid)
+    return groups
 
 
 def _own_name() -> str:

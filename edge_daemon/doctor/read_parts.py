@@ -26,7 +26,7 @@ from edge_daemon.doctor.facts import (
     Service,
     Updates,
 )
-from edge_daemon.doctor.read_system import run
+from edge_daemon.doctor.read_system import UNIT, run
 from edge_daemon.errors import EdgeError
 from edge_daemon.source_settings import FolderSource as ConfiguredFolder
 from edge_daemon.source_settings import SerialSource as ConfiguredSerial
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from edge_daemon.doctor.facts import Source
     from edge_daemon.source_settings import TcpSource as ConfiguredTcp
 
-UNIT: Final = "edge-daemon.service"
 _PROBE_S: Final = 120.0
 _PROPERTIES: Final = (
     "LoadState,ActiveState,Result,NRestarts,UnitFileState,PrivateNetwork,PrivateDevices,PrivateTmp"

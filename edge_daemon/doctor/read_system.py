@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
 ROOT: Final = Path("/")
+UNIT: Final = "edge-daemon.service"
 _TIMEOUT_S: Final = 10.0
 _RESERVES: Final[dict[int, Literal["normal", "warning", "urgent"]]] = {
     1: "normal",

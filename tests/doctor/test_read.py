@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
 import pwd
@@ -17,7 +18,7 @@ import pytest
 
 from edge_daemon.clock import SystemClock
 from edge_daemon.config import Web
-from edge_daemon.doctor import facts, read_parts, read_store, read_system
+from edge_daemon.doctor import access, facts, read_parts, read_store, read_system
 from edge_daemon.doctor.access import Account, may, service_account
 from edge_daemon.records import RawCapture
 from edge_daemon.resources import models_dir, profiles_dir
@@ -177,6 +178,14 @@ def test_a_backup_that_lacks_a_capture_is_behind(data):
         store.accept(capture)
     (backup,) = read_store.backups(data)
     assert backup.behind
+
+
+def test_the_service_has_the_groups_that_its_unit_gives_it(monkeypatch):
+    """`lines.conf` opens serial ports by a group that the user itself is not in."""
+    monkeypatch.setattr(access, "SERVICE_USER", "nobody")
+    monkeypatch.setattr(access.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(access, "run", lambda *_: "dialout no-such-group\n")
+    assert grp.getgrnam("dialout").gr_gid in service_account().groups
 
 
 def test_access_is_asked_as_the_other_user():
