@@ -372,6 +372,9 @@ def _turn(sender: Sender, roster: FeedRoster, before: Feed) -> None:
     except OperationalError as error:
         output.say(f"{before.name}: the database cannot be reached: {error.orig}")
         return
+    except Exception as error:  # noqa: BLE001 - a defect of ours must not stop a feed unheard
+        output.say(f"{before.name}: cannot be delivered: {type(error).__name__}: {error}")
+        return
     if now.sent > before.sent:
         output.say(f"{now.name}: {now.sent - before.sent:,} sent, through {now.cursor}")
     if now.code and (now.code, now.attempts) != (before.code, before.attempts):

@@ -109,11 +109,8 @@ class Mllp:
     ) -> None:
         self._address = address
         self._answer_s = answer_s
+        self._ca = ca
         self._line: socket.socket | None = None
-        self._tls: ssl.SSLContext | None = None
-        if address.tls:
-            self._tls = ssl.create_default_context(cafile=None if ca is None else str(ca))
-            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
 
     def __enter__(self) -> Self:
         return self
@@ -164,17 +161,26 @@ class Mllp:
 
     def _connected(self) -> socket.socket:
         if self._line is None:
+            tls = self._trust() if self._address.tls else None
             address = (self._address.host, self._address.port)
             line = socket.create_connection(address, timeout=CONNECT_S)
             try:
-                if self._tls is not None:
-                    line = self._tls.wrap_socket(line, server_hostname=self._address.host)
+                if tls is not None:
+                    line = tls.wrap_socket(line, server_hostname=self._address.host)
                 line.settimeout(self._answer_s)
             except BaseException:
                 line.close()
                 raise
             self._line = line
         return self._line
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            tls = ssl.create_default_context(cafile=None if self._ca is None else str(self._ca))
+        except OSError as error:  # whoever set the feed up could read it; this user may not
+            raise TroubleError("ca", f"{self._ca}: {error.strerror or error}") from error
+        tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        return tls
 
 
 def _read(line: socket.socket) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import ssl
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from edge_daemon.central.feeds.mllp import Address, Mllp, TroubleError
 from edge_daemon.central.feeds.reach import Reach
 from edge_daemon.central.feeds.roster import FeedRoster
 from edge_daemon.central.feeds.sender import Sender
+from edge_daemon.cli.central_feeds import _turn
 from edge_daemon.errors import EdgeError, Fatal, Retryable
 from tests.central.feeds.conftest import run_body, said_body
 from tests.central.feeds.receiver import acknowledge, checked, receiving
@@ -145,6 +147,31 @@ def test_tls_is_checked_and_never_left_out(tmp_path):
             other.send(message, "42")
     assert refused.value.code == "not_trusted"
     assert lis.seen == ["42"]
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_hold_a_feed_and_are_said(
+    centre, roster, deliver, tmp_path, content
+):
+    """The operator who set the feed up can read them; the user of the service may not."""
+    ca = tmp_path / "ca.pem"
+    if content is not None:
+        ca.write_text(content)
+    centre.send(centre.box(), ("run", run_body()))
+    roster.add("lis", "hl7", "mllps://127.0.0.1:1", Reach(), ca=str(ca))
+    deliver()
+    feed = roster.named("lis")
+    assert (feed.code, feed.cursor) == ("ca", 0)
+    assert str(ca) in feed.message
+
+
+def test_a_feed_that_stands_still_for_a_reason_nobody_thought_of_says_so(capsys):
+    class Broken:
+        def deliver(self, name):
+            raise KeyError("sample")
+
+    _turn(Broken(), None, SimpleNamespace(name="lis"))
+    assert "lis: cannot be delivered: KeyError: 'sample'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["http://lis:1", "mllp://lis", "mllp://:1", "mllp://lis:99999"])
