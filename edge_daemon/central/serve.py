@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import hmac
 import os
@@ -15,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors.multiprocess import Multiprocess
@@ -29,11 +30,12 @@ from edge_daemon.central.page.serving import FleetPage
 from edge_daemon.central.raw_store import Arrivals, FolderStore, S3Store
 from edge_daemon.central.rollouts import Rollouts
 from edge_daemon.central.store import CentralStore
-from edge_daemon.errors import EXIT_RETRY_LATER, Fatal
+from edge_daemon.errors import EXIT_FAILED, EXIT_RETRY_LATER, EXIT_USAGE, Fatal
 from edge_daemon.log import EventLog
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge_daemon.central.raw_store import RawStore
@@ -93,9 +95,16 @@ class Place:
         Raises
         ------
         Fatal
-            The database cannot be reached.
+            The address is of no database that is known, or the database cannot be reached.
         """
-        store = CentralStore(self.url)
+        try:
+            store = CentralStore(self.url)
+        except (ArgumentError, ImportError) as error:
+            raise Fatal(
+                "the address of the database is none that is known",
+                action="write it as postgresql+psycopg://user@host/name",
+                exit_code=EXIT_USAGE,
+            ) from error
         try:
             store.create()
         except OperationalError as error:
@@ -155,35 +164,49 @@ def make_server(place: Place) -> uvicorn.Server:
     return uvicorn.Server(_config(place, _make_app(place)))
 
 
-def run(place: Place) -> bool:
-    """Serve until a signal ends it; False where the address cannot be listened on.
+def run(place: Place, say: Callable[[str], object]) -> None:
+    """Serve until a signal ends it.
 
     With several workers this process only watches over them: it starts one again that has ended
     or hangs, and ends all when it is told to.
 
+    Parameters
+    ----------
+    place
+        Where.
+    say
+        Told the address once it is listened on.
+
     Raises
     ------
     Fatal
-        As `make_server`, or the database cannot be used.
+        As `make_server`, the database cannot be used, or the address cannot be listened on.
     """
     _allow_connections()
-    if place.workers == 1:
-        server = make_server(place)
-        server.run()
-        return server.started
     # Whatever is wrong is said once, here, and not by every worker again and again.
-    _make_app(place)
-    config = _config(place, partial(_worker_app, place, os.getpid()), workers=place.workers)
+    server = make_server(place)
+    with _listen(place, server.config.backlog) as listening:
+        say(f"listening on https://{place.host}:{place.port}")
+        if place.workers == 1:
+            server.run([listening])
+            return
+        config = _config(place, partial(_worker_app, place, os.getpid()), workers=place.workers)
+        Multiprocess(config, [listening]).run()
+
+
+def _listen(place: Place, backlog: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     try:
-        listening = socket.create_server(
-            (place.host, place.port), family=family, backlog=config.backlog
-        )
-    except OSError:
-        return False
-    with listening:
-        Multiprocess(config, [listening]).run()
-    return True
+        return socket.create_server((place.host, place.port), family=family, backlog=backlog)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise Fatal(
+            f"{place.host}:{place.port}: cannot be listened on: {error.strerror}",
+            action="stop the other program, or choose another port with --listen"
+            if taken
+            else "choose an address of this machine, and a port this user may open, with --listen",
+            exit_code=EXIT_RETRY_LATER if taken else EXIT_FAILED,
+        ) from error
 
 
 def _make_app(place: Place) -> Starlette:

@@ -10,7 +10,13 @@ from edge_daemon import errors
 from edge_daemon.cli import output
 from edge_daemon.cli.central_feeds import export, feed
 from edge_daemon.cli.central_people import add_people
-from edge_daemon.cli.central_places import needs_extra, open_store, places, server_folder
+from edge_daemon.cli.central_places import (
+    must_have_database,
+    needs_extra,
+    open_store,
+    places,
+    server_folder,
+)
 from edge_daemon.cli.central_rollout import rollout
 from edge_daemon.cli.central_training import consent, training_set
 from edge_daemon.cli.options import json_option
@@ -45,7 +51,7 @@ def init(folder: Path, database: str | None, name: str, hosts: tuple[str, ...]) 
 
     needs_extra()
     Authority.create(folder, name).certify_server(folder, list(hosts))
-    with open_store(folder, database):
+    with open_store(folder, database, make=True):
         pass
     click.echo(output.printable(f"{folder / 'fleet.pem'}: give this to every box with its code"))
     click.echo(output.printable(_good_until(folder)))
@@ -101,12 +107,11 @@ def serve(folder: Path, database: str | None, listen: str, s3: str | None, worke
         host, port = endpoint(listen)
     except ValueError as error:
         raise click.UsageError(f"{listen!r}: {error}") from error
+    must_have_database(folder, database)
     place = Place(folder, host, port, database=database, s3=s3, workers=workers)
     if (folder / "server.pem").is_file():
         output.say(_good_until(folder))
-    output.say(f"listening on https://{host}:{port}")
-    if not run(place):
-        raise errors.Fatal(f"{listen}: cannot be listened on", action="See the message above.")
+    run(place, output.say)
 
 
 @central.command("add-clinic")

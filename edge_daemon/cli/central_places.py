@@ -37,13 +37,26 @@ def places(command: Callable[..., Any]) -> Callable[..., Any]:
     return server_folder(_database(command))
 
 
+def must_have_database(folder: Path, database: str | None) -> None:
+    """Make no new database because a folder was mistyped, or `--database` was forgotten."""
+    if database is None and not (folder / "central.sqlite3").exists():
+        raise errors.Fatal(
+            f"{folder}: there is no database of a central server here",
+            action="Give its folder with --dir and, if it has PostgreSQL, the address with "
+            "--database; a new server is made with `edge-daemon central init`.",
+            exit_code=errors.EXIT_NOT_FOUND,
+        )
+
+
 @contextlib.contextmanager
-def open_store(folder: Path, database: str | None) -> Iterator[CentralStore]:
-    """Open the server's database; what is done there is the caller's deed."""
+def open_store(folder: Path, database: str | None, *, make: bool = False) -> Iterator[CentralStore]:
+    """Open the server's database, or `make` it; what is done there is the caller's deed."""
     needs_extra()
     from edge_daemon.central.audit import operator
     from edge_daemon.central.serve import Place
 
+    if not make:
+        must_have_database(folder, database)
     store = Place(folder, "", 0, database=database).open_store()
     store.by = operator()
     with contextlib.closing(store):

@@ -1,6 +1,7 @@
 """The commands that let people and programs read."""
 
 import json
+import socket
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,7 @@ def run(tmp_path):
         assert done.exit_code == code, done.output
         return done.output
 
+    call("init", "--host", "127.0.0.1")
     return call
 
 
@@ -60,3 +62,25 @@ def test_errors_say_what_is_wrong_and_what_to_do(run):
     assert "no name" in told("add-chain", " ", code=1)
     run("add-chain", "Sea")
     assert "already" in told("add-chain", "Sea", code=1)
+
+
+def test_a_folder_without_a_server_gets_none(tmp_path):
+    for words in (["boxes"], ["add-clinic", "First"], ["serve"]):
+        done = CliRunner().invoke(cli, ["central", *words, "--dir", str(tmp_path)])
+        assert done.exit_code == 4, done.output
+        assert "central init" in done.output
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("url", ["postgres://a/b", "mysql://a/b", "a"])
+def test_an_address_of_another_database_is_refused(run, url):
+    assert "postgresql+psycopg://user@host/name" in run("boxes", "--database", url, code=2)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_address_that_is_taken_is_said(run, workers):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        told = run("serve", "--listen", address, "--workers", workers, code=75)
+    assert f"{address}: cannot be listened on: Address already in use" in told
+    assert "listening" not in told
