@@ -45,6 +45,7 @@ SETTLED: Final = 0.9999
 
 _ITERATIONS = 60
 _TOLERANCE = 1e-6
+_SLOWEST = 0.95  # by which steps are taken to shrink at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,15 +225,25 @@ def _frequencies(
     bounded = _Bounds.of(training_priors).apply
     counted = total / events
     priors = bounded(known.pull(counted, events) if known else counted)
+    before: Reals | None = None
     for _ in range(_ITERATIONS):
         rise = (priors / training_priors).astype(np.float32)
         # What all classes of an event come to together; its share of each follows from it.
         counted = (settled + rise * (uncertain @ (light / (rise @ uncertain)))) / events
         updated = bounded(known.pull(counted, events) if known else counted)
-        change = float(np.abs(updated - priors).max())
+        step = updated - priors
         priors = updated
-        if change < _TOLERANCE:
+        if float(np.abs(step).max()) < _TOLERANCE:
             break
+        if before is None:
+            before = step
+            continue
+        # Steps shrink by about the same factor each time: go at once where they would end.
+        shrink = min(max(float(before @ step) / float(before @ before), 0.0), _SLOWEST)
+        ahead = updated + step * (shrink / (1.0 - shrink))
+        if (ahead > 0.0).all():
+            priors = ahead
+        before = None
     return priors
 
 

@@ -93,3 +93,14 @@ def test_events_that_are_surely_of_other_classes_change_nothing():
     adapted, priors = reestimate(posterior, TRAINING, weight=np.zeros(50, np.float32))
     np.testing.assert_array_equal(adapted, posterior)
     np.testing.assert_array_equal(priors, TRAINING)
+
+
+@pytest.mark.parametrize("overlap", [1.5, 3.0])
+def test_the_estimate_lies_where_plain_steps_end(overlap):
+    posterior, _ = posteriors(np.array([0.9, 0.02, 0.08]), overlap=overlap)
+    _, found = reestimate(posterior, TRAINING)
+    plain = TRAINING
+    for _ in range(2000):
+        weighed = posterior * (plain / TRAINING)
+        plain = (weighed / weighed.sum(axis=1, keepdims=True)).mean(axis=0)
+    np.testing.assert_allclose(found, plain, atol=2e-5)
