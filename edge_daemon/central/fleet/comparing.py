@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NEWEST: Final = 200
 """Results and reports of one sample id at one box that are looked at: ids are used again."""
+_AT_ONCE: Final = 500
 
 
 def forget(db: Connection, document_ids: Sequence[int]) -> None:
@@ -34,23 +35,18 @@ def compare_again(db: Connection, samples: Iterable[tuple[str, str]]) -> None:
     samples
         Box and sample key of each.
     """
-    wanted = sorted(samples)
+    wanted = set(samples)
     if not wanted:
         return
-    query = (
-        select(results)
-        .where(
-            tuple_(results.c.device_id, results.c.sample_key).in_(wanted),
-            results.c.newest,
-        )
-        .order_by(results.c.document_id.desc())
-        .limit(_NEWEST * len(wanted))
-    )
+    found = _newest(db, wanted)
+    if told := {_key(row) for row in found} - wanted - {None}:
+        # A person corrected the sample id: its report has the one that the instrument said.
+        wanted |= told
+        found = _newest(db, wanted)
     by_sample: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in db.execute(query).mappings():
-        found = by_sample.setdefault((row["device_id"], row["sample_key"]), [])
-        if len(found) < _NEWEST:
-            found.append({**row, "facts": json.loads(row["facts"])})
+    for row in found:
+        if (key := _key(row)) in wanted and len(of_key := by_sample.setdefault(key, [])) < _NEWEST:
+            of_key.append(row)
     made: list[dict[str, Any]] = []
     runs: list[int] = []
     for found in by_sample.values():
@@ -59,6 +55,48 @@ def compare_again(db: Connection, samples: Iterable[tuple[str, str]]) -> None:
     forget(db, runs)
     if made:
         db.execute(insert(pairs), made)
+
+
+def _newest(db: Connection, wanted: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Find the results and reports that have one of these keys in any version, the newest first.
+
+    Of each, its newest version, with the ``first``: that is dated as it came, and says what the
+    instrument said.
+    """
+    keys = sorted(wanted)
+    query = (
+        select(results.c.device_id, results.c.capture)
+        .where(tuple_(results.c.device_id, results.c.sample_key).in_(keys))
+        .order_by(results.c.document_id.desc())
+        .limit(_NEWEST * len(keys))
+    )
+    captures = list(dict.fromkeys(tuple(row) for row in db.execute(query)))
+    every: list[dict[str, Any]] = []
+    for part in range(0, len(captures), _AT_ONCE):
+        of_some = tuple_(results.c.device_id, results.c.capture).in_(
+            captures[part : part + _AT_ONCE]
+        )
+        every += map(dict, db.execute(select(results).where(of_some)).mappings())
+    first: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in sorted(every, key=lambda row: (row["number"], row["document_id"])):
+        first.setdefault(_result(row), row)
+    newest = [
+        {**row, "facts": json.loads(row["facts"]), "first": first[_result(row)]}
+        for row in every
+        if row["newest"]
+    ]
+    return sorted(newest, key=lambda row: -row["document_id"])
+
+
+def _result(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["device_id"], row["capture"], row["kind"], row["source"]
+
+
+def _key(row: Mapping[str, Any]) -> Any:
+    """Box and sample key that a result is joined by: as the instrument said it, where it did."""
+    own = row["first"]["sample_key"] if row["kind"] == "run" else row["sample_key"]
+    key = own or row["sample_key"]
+    return None if key is None else (row["device_id"], key)
 
 
 def _pairs(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -95,20 +133,26 @@ def _pairs(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _subject(row: Mapping[str, Any], captures: Mapping[str, int]) -> Any:
     """Look at a row as joining does; the boot's own clock is the box's, and not known here."""
-    sample = row["facts"]["sample"]
+    sample, first = row["facts"]["sample"], row["first"]
+    key = _key(row)
+    told: dict[str, Any] = {}
+    if row["kind"] == "run":
+        said = json.loads(first["facts"])["sample"]
+        told = {f"told_{name}": said.get(name) for name in ("patient_id", "species")}
     return subject(
         {
             "id": row["document_id"],
             "capture_id": captures[row["capture"]],
-            "sample_key": row["sample_key"],
+            "sample_key": None if key is None else key[1],
             "instrument": row["source"],
             "simulated": row["simulated"],
             "kind": "control" if row["mark"] == "control" else None,
             "received_boot": f"document {row['document_id']}",
             "received_monotonic_s": 0.0,
-            "received_clock": "synchronised" if row["at_trusted"] else "unknown",
-            "received_wall": row["at"].isoformat(),
+            "received_clock": "synchronised" if first["at_trusted"] else "unknown",
+            "received_wall": first["at"].isoformat(),
             **{name: sample.get(name) for name in _WHO},
+            **told,
         }
     )
 

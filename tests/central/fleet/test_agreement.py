@@ -80,6 +80,25 @@ def test_species_and_simulated_samples_stand_apart_and_clinics_too(world, ask):
     assert asked(ask, clinics=[second]) == {}
 
 
+@SQLITE
+def test_a_corrected_sample_is_compared_with_what_its_analyzer_said_of_it(world, ask):
+    """Two tubes were mixed up: each result has the other's id now, the reports as they came."""
+    box = world.box(world.clinic("First"))
+    for sample, other, red in (("A", "B", 5.0), ("B", "A", 8.0)):
+        values = {"RBC": red}
+        capture = box.run(sample, values=values)
+        box.report(sample, factor={"RBC": red / 7.0})
+        box.run(other, values=values, capture=capture, number=2, corrected=["sample_id"])
+        box.send()
+        world.index()
+    with world.store.engine.begin() as db:
+        told = [
+            json.loads(one)["values"]["RBC"] for one in db.execute(select(pairs.c.facts)).scalars()
+        ]
+    assert sorted(ours for ours, _ in told) == [5.0, 8.0]
+    assert all(abs(ours - theirs) < 0.5 for ours, theirs in told)
+
+
 def test_what_may_not_be_compared_is_no_pair(world, ask):
     box = world.box(world.clinic("First"))
     failed = {"code": "no_rbc_peak", "severity": "invalid", "message": "", "action": ""}
