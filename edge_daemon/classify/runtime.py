@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_daemon.classify.calibrate import red_cell_peak
-from edge_daemon.classify.columns import called, channels_of
+from edge_daemon.classify.columns import called, channels_of, put_rows
 from edge_daemon.classify.priors import reestimate, reestimate_strata
 from edge_daemon.classify.session import ModelError, Stages
 from edge_daemon.classify.strata import Strata
@@ -200,9 +200,10 @@ def adapt_stage2(bundle: Bundle, posterior: Singles, red: Singles) -> tuple[Sing
         The adapted posterior, and how much commoner each class is than in training, ``(3,)``.
     """
     priors = np.array(bundle.manifest.stage2.priors)
-    other = red <= RED_FLOOR
-    adapted, found = reestimate(posterior, priors, weight=np.where(other, np.float32(0), red))
-    np.copyto(adapted.T, priors.astype(np.float32)[:, None], where=other)
+    asked = red > RED_FLOOR
+    adapted, found = reestimate(posterior, priors, weight=red * asked)
+    others = np.flatnonzero(~asked)
+    put_rows(adapted, others, np.broadcast_to(priors, (len(others), len(priors))))
     return adapted, found / priors
 
 
