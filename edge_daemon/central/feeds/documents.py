@@ -226,10 +226,18 @@ def _documents() -> Any:
     )
 
 
+def _is_time(text: str) -> bool:
+    try:
+        dt.datetime.fromisoformat(text).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
 def _told(row: Any) -> Told | None:
     what, _, kind = row["type"].partition(".")
     body = json.loads(row["body"])
-    if not is_readable(what, row["device_id"], body):
+    if not is_readable(what, row["device_id"], body) or not _is_time(row["created_at"]):
         return None
     received: dt.datetime = row["received_at"]
     return Told(
