@@ -191,7 +191,9 @@ class FeedRoster:
             )
         with self._engine.begin() as db:
             db.execute(
-                update(feeds).where(feeds.c.id == feed.id).values(cursor=document_id, **_WELL)
+                update(feeds)
+                .where(feeds.c.id == feed.id)
+                .values(cursor=document_id, pending=None, **_WELL)
             )
             details = {"document": document_id, "reason": reason, "refused": feed.message}
             self._note(db, "feed_skipped", name, feed.reach, details)

@@ -283,6 +283,22 @@ def test_a_folder_that_cannot_be_written_is_waited_for(centre, roster, deliver, 
     assert len(list(place.iterdir())) == 1
 
 
+def test_a_page_of_files_that_a_person_passed_over_holds_up_nothing_that_follows(
+    centre, roster, deliver, tmp_path
+):
+    box = centre.box()
+    centre.send(box, ("run", run_body(1)))
+    place = tmp_path / "out"
+    place.write_text("a file where the folder should be")
+    roster.add("lis", "hl7", str(place), Reach())
+    deliver()
+    roster.skip("lis", roster.named("lis").stuck_at, "sent by hand")
+    place.unlink()
+    centre.send(box, ("run", run_body(2)))
+    deliver()
+    assert ["S-2" in path.read_text() for path in place.iterdir()] == [True]
+
+
 def test_a_message_whose_cursor_was_not_kept_is_repeated_with_its_id(centre, roster, monkeypatch):
     """What a kill between the acknowledgement and the commit does, at every message."""
     box = centre.box()
