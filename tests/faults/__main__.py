@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults.bench import Record, run
+from tests.faults.bench import Record, fork_servers, run
 from tests.faults.rows import ROWS, Row, run_row
 
 SEED = 20261128
@@ -43,13 +43,15 @@ def _one(row: Row, folder: Path, options: argparse.Namespace) -> tuple[str, bool
         say(f"{row.name}: cannot be run here, {reason}")
         return f"| {row.fault} | – | – | – | – | not run: {reason} | – |", True
     began = time.monotonic()
-    record = run_row(
-        row,
-        folder,
-        options.seed,
-        full=options.full,
-        say=lambda words: say(f"  {row.name}: {words}"),
-    )
+    with fork_servers() as zygotes:
+        record = run_row(
+            row,
+            folder,
+            options.seed,
+            full=options.full,
+            zygotes=zygotes,
+            say=lambda words: say(f"  {row.name}: {words}"),
+        )
     text = line(row, record)
     say(f"{'ok' if record.sound else 'FAILED'} {text} ({time.monotonic() - began:.0f} s)")
     for problem in record.problems[:20]:

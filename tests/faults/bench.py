@@ -278,6 +278,17 @@ def wait(condition: Callable[[], object], seconds: float, what: str) -> None:
         time.sleep(0.005)
 
 
+@contextlib.contextmanager
+def fork_servers() -> Iterator[dict[str, Zygote]]:
+    """Zygotes by their environment, for as many trials as share them."""
+    started: dict[str, Zygote] = {}
+    try:
+        yield started
+    finally:
+        for zygote in started.values():
+            zygote.close()
+
+
 @dataclass
 class Trial:
     """What a row gets: a folder, chance, and how much to do."""

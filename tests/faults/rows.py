@@ -78,19 +78,24 @@ ROWS = (
 
 
 def run_row(
-    row: Row, folder: Path, seed: int, *, full: bool, say: Callable[[str], object] = lambda _: None
+    row: Row,
+    folder: Path,
+    seed: int,
+    *,
+    full: bool,
+    zygotes: dict[str, Zygote],
+    say: Callable[[str], object] = lambda _: None,
 ) -> Record:
-    """Run a row, whatever it does; its record says what went wrong."""
-    zygotes: dict[str, Zygote] = {}
+    """Run a row, whatever it does; its record says what went wrong.
+
+    `zygotes` are those of earlier rows, and get those that this one starts.
+    """
     try:
         record = row.run(Trial(folder, seed, full, zygotes, say))
     except Exception as error:  # noqa: BLE001 - the campaign goes on with the next row
         record = Record(row.name, seed=seed)
         record.problems.append(f"{type(error).__name__}: {error}")
         record.problems += traceback.format_exc().splitlines()[-12:]
-    finally:
-        for zygote in zygotes.values():
-            zygote.close()
     if full and record.recovered_s > row.mark_s:
         record.problems.append(f"recovered in {record.recovered_s:.1f} s; {row.mark_s:g} s allowed")
     return record

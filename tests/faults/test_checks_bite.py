@@ -12,11 +12,8 @@ SEED = 20261128
 
 
 @pytest.fixture
-def trial(tmp_path):
-    made = Trial(tmp_path, SEED, full=False, zygotes={}, say=print)
-    yield made
-    for zygote in made.zygotes.values():
-        zygote.close()
+def trial(tmp_path, zygotes):
+    return Trial(tmp_path, SEED, full=False, zygotes=zygotes, say=print)
 
 
 @pytest.mark.parametrize(

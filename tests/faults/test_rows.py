@@ -10,10 +10,11 @@ SEED = 20261128
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_nothing_is_lost_nothing_comes_twice_and_it_serves_again(row, tmp_path):
+def test_nothing_is_lost_nothing_comes_twice_and_it_serves_again(row, tmp_path, zygotes):
     if reason := row.missing():
         pytest.skip(reason)
-    record = run_row(row, tmp_path / row.name, SEED, full=False, say=print)
+    folder = tmp_path / row.name
+    record = run_row(row, folder, SEED, full=False, zygotes=zygotes, say=print)
     assert record.problems == []
     assert (record.lost, record.duplicated) == (0, 0)
     assert record.trials > 0
