@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,23 +72,28 @@ class Running:
         return self.opened[-1]
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres) -> Callable[[], str]:
+    """Gives the URL of a new PostgreSQL database with the tables of a server that has no rows."""
+    with closing(CentralStore(new_database(postgres(), "migrated"))) as store:
+        store.create()
+    return lambda: new_database(postgres(), f"t{time.monotonic_ns()}", template="migrated")
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def database(request, tmp_path) -> str | None:
-    """URL of an empty database; None: SQLite in the server's folder."""
-    if request.param == "sqlite":
-        return None
-    url = request.getfixturevalue("postgres")()
-    return new_database(url, f"t{time.monotonic_ns()}")
+def database(request) -> str | None:
+    """URL of a database without rows; None: SQLite in the server's folder."""
+    return None if request.param == "sqlite" else request.getfixturevalue("migrated")()
 
 
-def new_database(url: str, name: str) -> str:
+def new_database(url: str, name: str, template: str = "template1") -> str:
     """Make a database and return its URL."""
     from sqlalchemy import create_engine, text
     from sqlalchemy.engine import make_url
 
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as db:
-        db.execute(text(f"CREATE DATABASE {name}"))
+        db.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     engine.dispose()
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 

@@ -1,6 +1,7 @@
 """The server's database moves forward in one transaction, from every state it can be in."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,17 @@ from edge_daemon.central.fleet import tables
 from edge_daemon.central.migrate import MIGRATIONS, REVISION, migrate
 from edge_daemon.central.store import CentralStore
 from edge_daemon.errors import Fatal
+from tests.central.conftest import new_database
 
 HERE = Path(__file__).parent
 
 
-@pytest.fixture
-def url(database, tmp_path):
-    return database or f"sqlite:///{tmp_path / 'central.sqlite3'}"
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    """URL of a database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'central.sqlite3'}"
+    return new_database(request.getfixturevalue("postgres")(), f"empty{time.monotonic_ns()}")
 
 
 @pytest.fixture
