@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ FLAGS = (
     "--disable-sync",
 )
 ARTIFACTS = Path(__file__).resolve().parents[3] / "artifacts" / "web"
+KEEP = os.environ.get("EDGE_KEEP_PICTURES") == "1"
 WIDE, NARROW = (1280, 900), (390, 844)
 DRAWN = "[data-pictures], [data-trends], [data-chart], [data-pairs]"
 """What a script draws a plot into."""
@@ -88,11 +90,11 @@ class Watched:
             )
 
     def keep(self, name):
-        """Keep a picture of the whole page for people to look at."""
-        ARTIFACTS.mkdir(parents=True, exist_ok=True)
-        file = ARTIFACTS / (re.sub(r"[^\w-]+", "-", name) + ".png")
-        self.page.screenshot(path=file, full_page=True)
-        return file
+        """Keep a picture of the whole page for people to look at, if they want to."""
+        if KEEP:
+            ARTIFACTS.mkdir(parents=True, exist_ok=True)
+            file = ARTIFACTS / (re.sub(r"[^\w-]+", "-", name) + ".png")
+            self.page.screenshot(path=file, full_page=True)
 
     def is_clean(self):
         assert not self.complaints
