@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# Without bytecode each of the thousand processes that tests start would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SYSTEM_SKIP = "system: "
 """Prefix of the reason of every skip for something that pip cannot bring."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Run the longest files first where `--dist loadfile` is asked for."""
+    from tests.longest_first import LongestFirst
+
+    return LongestFirst(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

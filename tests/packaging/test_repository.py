@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.longest_first import LONGEST, TOGETHER
+
 TOP_LEVEL = re.compile(
     r"pyproject\.toml|edge_daemon|firmware_profiles|systemd|tests|README\.md|LICENSE"
     r"|CHANGELOG\.md|CONTRIBUTING\.md|constraints[^/]*\.txt|\..*"
@@ -44,6 +46,11 @@ def test_every_locked_package_has_a_hash(repository: Path):
 def test_runtime_lock_holds_no_training_framework(repository: Path):
     locked = (repository / "constraints.txt").read_text()
     assert not re.search(r"^(jax|jaxlib|torch|onnx|scikit-learn)==", locked, re.MULTILINE)
+
+
+def test_what_runs_first_is_there(repository: Path):
+    for name in (*LONGEST, *TOGETHER):
+        assert (repository / name).exists(), name
 
 
 def test_no_source_file_outgrows_one_reason_to_exist(repository: Path, tracked: list[str]):

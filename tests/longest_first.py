@@ -1,0 +1,43 @@
+"""Which core runs which file, and when: the longest first, so that no core is idle at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
+TOGETHER = ("tests/training/",)
+"""Folders whose files share what is made once for a session: a bundle that was trained."""
+LONGEST = (
+    "tests/faults/test_rows.py",
+    "tests/training/",
+    "tests/web/browser/test_pages.py",
+    "tests/fuzz/test_fuzz.py",
+    "tests/central/test_client.py",
+    "tests/central/test_campaign.py",
+    "tests/budgets/test_service.py",
+    "tests/faults/test_checks_bite.py",
+    "tests/central/fleet/browser/test_fleet_pages.py",
+    "tests/store/test_recovery.py",
+    "tests/aarch64/test_same_classes.py",
+)
+"""What takes longest, longest first (`--durations=0`); the others follow by number of tests."""
+
+
+class LongestFirst(LoadFileScheduling):
+    """`--dist loadfile`, in an order of our own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """What runs one after the other on one core: a file, or a folder."""
+        file = nodeid.split("::", 1)[0]
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Give a core the longest that is left."""
+        known = [name for name in LONGEST if name in self.workqueue]
+        if known:
+            self.workqueue.move_to_end(known[0], last=False)
+        super()._assign_work_unit(node)
