@@ -17,6 +17,7 @@ from edge_daemon.simulator.cohort import sample
 
 UNIT = "edge-daemon.service"
 LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
+CLOCK = "adjtimex clock_adjtime"
 DATA = "/var/lib/edge-daemon"
 CONFIG = "/etc/edge-daemon/config.toml"
 SETTINGS = """
@@ -55,7 +56,7 @@ class Box:
              "--register=no", "--keep-unit", "--private-network", "--kill-signal=SIGRTMIN+3",
              f"--bind-ro={folder}/packages:/packages",
              # The container has a filter of its own, of which the unit knows nothing.
-             f"--system-call-filter={LANDLOCK}"],
+             f"--system-call-filter={LANDLOCK} {CLOCK}"],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._leader = 0

@@ -81,6 +81,12 @@ def test_it_stops_cleanly_and_leaves_nothing_running(box):
     assert box.run("pgrep", "-u", "edge-daemon") == ""
 
 
+def test_it_learns_whether_a_time_server_sets_the_clock(box):
+    take(box, 6)
+    newest = json.loads(box.edge("results", "--json", "--limit", "1", "--data-dir", DATA))[0]
+    assert newest["created_clock"] in ("synchronised", "unsynchronised")
+
+
 def test_doctor_finds_nothing_wrong_with_the_unit(box):
     found = lines_of_doctor(box)
     doubts = [check for check in found.values() if check["verdict"] != "ok"]
