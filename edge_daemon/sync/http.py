@@ -75,7 +75,7 @@ class Server:
     Raises
     ------
     Fatal
-        The address is not of HTTPS, or a certificate cannot be read.
+        The address is not of HTTPS, or the fleet's certificate is none.
     """
 
     def __init__(
@@ -88,7 +88,14 @@ class Server:
     ) -> None:
         self.progress: Callable[[], object] = lambda: None
         self.url = _checked(url)
-        context = ssl.create_default_context(cafile=None if fleet is None else str(fleet))
+        try:
+            context = ssl.create_default_context(cafile=None if fleet is None else str(fleet))
+        except OSError as error:
+            raise Fatal(
+                f"{fleet}: this is no certificate of a fleet: {error.strerror}",
+                action="ask the server's operator for its `fleet.pem`",
+                exit_code=EXIT_BAD_CONFIG,
+            ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if certificate is not None:
             context.load_cert_chain(str(certificate))

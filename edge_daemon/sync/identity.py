@@ -40,6 +40,8 @@ class Identity:
         Its address.
     not_after, renew_after
         Of the certificate, UTC.
+    public
+        The server's certificate is of an authority that the system trusts, not of the fleet.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Identity:
     server: str
     not_after: str
     renew_after: str
+    public: bool = False
 
     @property
     def certificate(self) -> Path:
@@ -55,9 +58,9 @@ class Identity:
         return self.folder / "box.pem"
 
     @property
-    def fleet(self) -> Path:
-        """What the server's certificate must be signed by."""
-        return self.folder / "fleet.pem"
+    def fleet(self) -> Path | None:
+        """What the server's certificate must be signed by; None: what the system trusts."""
+        return None if self.public else self.folder / "fleet.pem"
 
 
 def load(data_dir: Path) -> Identity | None:
@@ -118,7 +121,7 @@ def enrol(
         answer = _post(server, "/v1/enrol", {"code": code, "request": _request(key)})
     finally:
         server.close()
-    return _keep(folder, key, server.url, answer)
+    return _keep(folder, key, server.url, answer, public=fleet is None)
 
 
 def renew(identity: Identity, server: Server) -> Identity:
@@ -133,7 +136,7 @@ def renew(identity: Identity, server: Server) -> Identity:
     key.unlink(missing_ok=True)
     _make_key(key)
     answer = _post(server, "/v1/renew", {"request": _request(key)})
-    return _keep(identity.folder, key, identity.server, answer)
+    return _keep(identity.folder, key, identity.server, answer, public=identity.public)
 
 
 def _post(server: Server, path: str, told: dict[str, str]) -> dict[str, Any]:
@@ -167,9 +170,13 @@ def _refused(answer: Answered) -> Exception:
     return Fatal(f"the server refuses this box: {why}", action="ask for a new claim code")
 
 
-def _keep(folder: Path, key: Path, url: str, told: dict[str, Any]) -> Identity:
+def _keep(folder: Path, key: Path, url: str, told: dict[str, Any], *, public: bool) -> Identity:
     """Put the new identity in place; what a power cut leaves is the old one or the new one."""
-    facts = {name: str(told[name]) for name in ("device", "name", "not_after", "renew_after")}
+    facts: dict[str, Any] = {
+        name: str(told[name]) for name in ("device", "name", "not_after", "renew_after")
+    }
+    if public:
+        facts["public"] = True
     _replace(folder / "fleet.pem", str(told["fleet"]))
     _replace(folder / "box.pem", key.read_text(encoding="ascii") + str(told["certificate"]))
     _replace(folder / "identity.json", json.dumps(facts | {"server": url}, indent=1))

@@ -441,6 +441,28 @@ def test_the_same_box_may_ask_again_with_its_code_when_the_answer_was_lost(runni
     assert sorted(p.name for p in who.folder.iterdir()) == ["box.pem", "fleet.pem", "identity.json"]
 
 
+def test_a_server_of_a_public_authority_is_trusted_after_the_enrolment_too(
+    running, tmp_path, monkeypatch
+):
+    """The box had enrolled, and from then on believed only the fleet's own authority."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(running.fleet))  # what the system trusts
+    code = running.store.make_claim(running.store.add_clinic("c"), "box")
+    who = identity.enrol(tmp_path, running.url, code, fleet=None)
+    (who.folder / "fleet.pem").write_bytes((who.folder / "box.pem").read_bytes())  # another one
+    for _ in range(2):
+        assert identity.load(tmp_path) == who
+        server = Server(running.url, fleet=who.fleet, certificate=who.certificate)
+        assert server.call("HEAD", f"/v1/raw/{'0' * 64}", headers={}).status == 404
+        who = identity.renew(who, server)
+        server.close()
+
+
+def test_a_file_that_is_no_certificate_of_a_fleet_is_named(tmp_path):
+    (tmp_path / "f.pem").write_text("no certificate")
+    with pytest.raises(Fatal, match=r"f\.pem: this is no certificate of a fleet"):
+        Server("https://127.0.0.1", fleet=tmp_path / "f.pem", certificate=None)
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://", "127.0.0.1", "https://a/b"])
 def test_nothing_but_https_is_an_address(url):
     with pytest.raises(Fatal, match="address of a central server"):
