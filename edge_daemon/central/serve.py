@@ -185,6 +185,14 @@ def run(place: Place, say: Callable[[str], object]) -> None:
     _allow_connections()
     # Whatever is wrong is said once, here, and not by every worker again and again.
     server = make_server(place)
+    try:
+        server.config.load()
+    except OSError as error:
+        raise Fatal(
+            f"{place.folder}: server.pem and server.key cannot be used: {error.strerror}",
+            action="put the certificate and its own key there, readable by this user, or make "
+            "both with `edge-daemon central certify`",
+        ) from error
     with _listen(place, server.config.backlog) as listening:
         say(f"listening on https://{place.host}:{place.port}")
         if place.workers == 1:

@@ -13,7 +13,7 @@ from edge_daemon.cli import cli
 def run(tmp_path):
     def call(*words, given=None, code=0):
         environment = {"EDGE_CENTRAL_DIR": str(tmp_path), "SUDO_USER": "ada"}
-        done = CliRunner().invoke(cli, ["central", *words], input=given, env=environment)
+        done = CliRunner().invoke(cli, ["central", *map(str, words)], input=given, env=environment)
         assert done.exit_code == code, done.output
         return done.output
 
@@ -84,3 +84,11 @@ def test_an_address_that_is_taken_is_said(run, workers):
         told = run("serve", "--listen", address, "--workers", workers, code=75)
     assert f"{address}: cannot be listened on: Address already in use" in told
     assert "listening" not in told
+
+
+def test_a_key_that_is_not_the_certificate_s_is_said(run, tmp_path):
+    other = tmp_path / "other"
+    run("init", "--host", "127.0.0.1", "--dir", other)
+    (other / "server.key").replace(tmp_path / "server.key")
+    told = run("serve", "--listen", "127.0.0.1:0", code=1)
+    assert "server.pem and server.key cannot be used: [X509: KEY_VALUES_MISMATCH]" in told
