@@ -265,7 +265,11 @@ def _serial(port: Path, source: dict[str, Any], answers: Answers, registry: Regi
     port = lasting_name(port) or port
     source["port"] = str(port)
     heard, light = listening.Heard(), "yellow"
-    if wait_s := answers.wait_s or (0.0 if answers.yes else _LISTEN_S):
+    if not port.exists():
+        light = "red"
+        _light("red", f"{port}: there is no such port")
+        _next("Check the cable and the name; the service waits for it.")
+    elif wait_s := answers.wait_s or (0.0 if answers.yes else _LISTEN_S):
         line = listening.settings_of(answers.profile, registry)
         try:
             heard = listening.hear(_first_bytes(port, line, wait_s, answers), registry)
@@ -360,7 +364,7 @@ def _page(answers: Answers) -> str:
 
 def _write(file: Path, text: str) -> None:
     """Write the file, checked first; what stood there is kept beside it."""
-    from edge_daemon.config import load_config
+    from edge_daemon.config import ConfigError, load_config
 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -375,6 +379,15 @@ def _write(file: Path, text: str) -> None:
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)
+    except ConfigError as error:
+        raise errors.Fatal(
+            "\n".join(
+                ["nothing was written, for what was said cannot be:"]
+                + [f"  {problem}" for problem in error.problems]
+            ),
+            action="Give the command again, with what is expected.",
+            exit_code=error.exit_code,
+        ) from error
     except OSError as error:
         raise errors.Fatal(
             f"{file}: cannot be written: {error.strerror}",

@@ -260,6 +260,20 @@ def test_what_is_missing_or_wrong_is_said_and_nothing_written(invoke, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_cannot_be_is_told_without_a_file_that_is_not_there(invoke, tmp_path):
+    words = ("--yes", "--listen", "0.0.0.0:5100", "--profile", "mindray_bc_vet/hl7-2.3.1")
+    told = invoke("config", "init", tmp_path / "c.toml", *words).err
+    assert "nothing was written" in told
+    assert "c.toml" not in told
+
+
+def test_a_port_that_is_not_there_is_not_said_to_be_quiet(invoke, tmp_path):
+    words = ("--yes", "--port", "/dev/ttyNONE", "--profile", "mindray_bc_vet/hl7-2.3.1")
+    done = invoke("config", "init", tmp_path / "c.toml", *words)
+    assert done.code == 3
+    assert "there is no such port" in done.out
+
+
 def test_the_network_in_a_script(invoke, tmp_path):
     words = ("--listen", "0.0.0.0:5100", "--allow", "10.0.0.7", "--name", "lis", "--yes")
     profile = ("--profile", "mindray_bc_vet/hl7-2.3.1")
