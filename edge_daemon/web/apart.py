@@ -150,12 +150,17 @@ def _about_target(
         held.append(replace(row, reference=text, letter=f"{signed(off, numbers)} SD", bar=bar))
     if not targets:
         return Held(held)
+    missing = [code for code in targets if measured.get(code) is None]
+    if len(missing) == len(targets):
+        return Held(held, (), "no value with a target is reported: it proves nothing")
+    also = f"; not reported: {', '.join(missing)}" if missing else ""
     if not beyond:
-        return Held(held, (), "every value with a target is within 2 SD of it")
+        which = "every reported value" if missing else "every value"
+        return Held(held, (), f"{which} with a target is within 2 SD of it{also}")
     return Held(
         held,
         tuple(beyond),
-        f"beyond 2 SD of the target: {', '.join(beyond)}",
+        f"beyond 2 SD of the target: {', '.join(beyond)}{also}",
         "look on Quality which rule breaks and what it asks for",
     )
 

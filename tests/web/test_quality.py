@@ -17,7 +17,7 @@ from edge_daemon.records import Flag, Measurement, ReportedValue
 from edge_daemon.store import controls, queries
 from edge_daemon.store.comparisons import Comparisons, Filters
 from edge_daemon.store.lots import Lot, LotTarget
-from edge_daemon.web import drift, pairs_plot
+from edge_daemon.web import apart, drift, pairs_plot
 from edge_daemon.web.numbers import Numbers
 from edge_daemon.web.pages import quality
 
@@ -360,6 +360,20 @@ def test_a_control_stands_beside_its_target(controlled, browser):
         assert word not in page.replace("no interval of a species holds", ""), word
     assert 'href="/quality"' in browser.get("/results/3").text
     assert "Every value with a target is within 2 SD of it." in browser.get("/results/1").shown
+
+
+def test_a_control_that_reports_nothing_proves_nothing():
+    targets = {"RBC": {"mean": 7.1, "sd": 0.1}, "PLT": {"mean": 155.0, "sd": 12.0}}
+    what = apart.Apart("control", "Control", "", "", targets)
+
+    def verdict(rbc, plt):
+        values = (("RBC", "10*6/uL", rbc), ("PLT", "10*3/uL", plt))
+        told = [{"code": c, "unit": unit, "value": value} for c, unit, value in values]
+        return apart.hold(what, {"measurements": told}, [], None).verdict
+
+    assert verdict(None, None) == "no value with a target is reported: it proves nothing"
+    assert verdict(7.1, None).endswith("; not reported: PLT")
+    assert verdict(7.1, 155.0) == "every value with a target is within 2 SD of it"
 
 
 def test_a_blank_stands_beside_its_limit(controlled, browser):
