@@ -88,6 +88,8 @@ class Paper:
         parts += [self._text(line) for line in found["who"]]
         if found["simulated"]:
             parts.append(self._text("SIMULATED: not a patient's result", self._head))
+        if found["replaced"]:
+            parts.append(self._text(found["replaced"], self._head))
         parts.append(self._text(f"{found['headline']}: {found['reason']}", self._head))
         if found["regeneration"]:
             parts.append(self._text(found["regeneration"]))

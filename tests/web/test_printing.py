@@ -37,6 +37,7 @@ def test_a_result_becomes_a_pdf(box, browser):
 @needs_reportlab
 def test_a_result_without_anything_becomes_a_pdf(box, browser):
     run = box.add(patient_name=None, patient_id=None, species=None, sample_id=None, measurements=())
+    box.store.correct(run, {"sample_id": "S-2"}, by="Ada", reason="it was missing")
     assert browser.get(f"/results/{run}/pdf").body.startswith(b"%PDF")
 
 
@@ -53,6 +54,16 @@ def test_a_control_is_printed_beside_its_target(box, browser, monkeypatch):
     assert said["values"][1][4] == "7.10 ± 0.100 +0.2 SD"
     text = str({key: said[key] for key in said if key != "pictures"})
     assert not [word for word in ("Bello", "dog", "smear", "interval is") if word in text]
+
+
+def test_a_result_that_was_replaced_says_so_on_paper(box, browser, monkeypatch):
+    run = box.add(patient_name="Bello")
+    made = box.store.correct(run, {"patient_name": "Luna"}, by="Ada", reason="mistyped").run_id
+    laid_out = []
+    monkeypatch.setattr(printing, "make_pdf", lambda said: laid_out.append(said) or b"%PDF")
+    for one in (run, made):
+        assert browser.get(f"/results/{one}/pdf").status == 200
+    assert [f"run {made}" in said["replaced"] for said in laid_out] == [True, False]
 
 
 @needs_reportlab

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from edge_daemon import __version__, wording
 from edge_daemon.web import apart, plots, printing, render, values
 from edge_daemon.web.interpreting import asking_list, citations, unmarked
-from edge_daemon.web.pages.result import drawn_pictures, stored_run
+from edge_daemon.web.pages.result import drawn_pictures, newest_of, stored_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +43,8 @@ def page(request: Request) -> Response:
     found = (site.shelf.plain if what else site.shelf.interpret)(run)
     numbers = render.preferences(request).numbers
     said = content(site.box, run, found, drawn, numbers)
+    if (newest := newest_of(run)) != run["id"]:
+        said["replaced"] = f"This result was replaced by a later one of its cells: run {newest}."
     if what is not None:
         said |= _apart(what, run, found, numbers)
     body = printing.make_pdf(said)
@@ -67,6 +69,7 @@ def content(
         "box": box,
         "who": _who(run),
         "simulated": run["simulated"],
+        "replaced": "",
         "headline": found.headline,
         "reason": render.sentence(found.reason),
         "regeneration": f"{render.sentence(regeneration.text)} [{regeneration.source}]"
