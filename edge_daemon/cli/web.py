@@ -80,7 +80,7 @@ def certificate(new: bool, names: tuple[str, ...], data_dir: Path, as_json: bool
     if as_json:
         output.emit_json(told)
     else:
-        output.pairs([("Certificate", told["certificate"]), ("SHA-256", told["sha256"])])
+        output.pairs([("File", told["certificate"]), ("SHA-256", told["sha256"])])
 
 
 def _ask(*, from_stdin: bool) -> str:
