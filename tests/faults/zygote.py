@@ -67,7 +67,7 @@ def main() -> None:
     import serial  # noqa: F401 - imported once for all
     import watchdog.observers  # noqa: F401
 
-    import edge_daemon.service  # noqa: F401
+    from tests.faults import builds  # noqa: F401 - with the service, and Alembic: half a second
 
     ended: dict[int, int] = {}
     for line in sys.stdin.buffer:
