@@ -329,11 +329,16 @@ def _mark(db: Connection, told: Sequence[Row], words: Sequence[Row]) -> None:
 def _note_versions(db: Connection, runs: Sequence[Row]) -> None:
     """Remember which model and profile each box's newest result was made with."""
     newest: dict[tuple[str, str, str], tuple[Row, str]] = {}
-    for one in sorted(runs, key=lambda r: (r["at"], r["document_id"])):
+    for one in as_written(runs, lambda run: (run["epoch"], run["seq"], run["document_id"])):
         name, _, version = (one["model"] or "").partition("@")
-        if name and version:
-            newest[one["device_id"], "model", name] = one, version
-        newest[one["device_id"], "profile", one["profile"]] = one, one["profile_sha256"][:12]
+        said = [("profile", one["profile"], one["profile_sha256"][:12])]
+        said += [("model", name, version)] if name and version else []
+        for what, called, edition in said:
+            key = one["device_id"], what, called
+            before = newest.get(key, (one, ""))[0]
+            believed = before["at_trusted"] and one["at_trusted"]
+            if not (believed and before["at"] > one["at"]):
+                newest[key] = one, edition
     for (device, what, name), (one, version) in newest.items():
         this = (in_use.c.device_id == device) & (in_use.c.what == what) & (in_use.c.name == name)
         known = db.execute(select(in_use).where(this)).mappings().first()
@@ -347,7 +352,17 @@ def _note_versions(db: Connection, runs: Sequence[Row]) -> None:
         if version == known["version"]:
             changes["first_at"] = min(drifting.utc(known["first_at"]), one["at"])
             changes["last_at"] = max(last, one["at"])
-        elif one["at"] > last:
+        elif one["at"] > last and (one["at_trusted"] or not _overtaken(db, one, what, name)):
             changes = {"version": version, "first_at": one["at"], "last_at": one["at"]}
         if changes:
             db.execute(update(in_use).where(this).values(**changes))
+
+
+def _overtaken(db: Connection, one: Row, what: str, name: str) -> bool:
+    """Tell whether the box made a later result with it: of a backlog the oldest comes last."""
+    named = results.c.profile == name
+    if what == "model":
+        named = func.substr(results.c.model, 1, len(name) + 1) == f"{name}@"
+    of_box = (results.c.device_id == one["device_id"]) & (results.c.epoch == one["epoch"])
+    query = select(results.c.document_id).where(of_box, results.c.seq > one["seq"], named)
+    return db.execute(query.where(results.c.kind == "run").limit(1)).first() is not None

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from edge_daemon.central import schema
-from edge_daemon.central.fleet import deeds, results
+from edge_daemon.central.fleet import boxes, deeds, results
 from edge_daemon.central.fleet.results import Place, Wanted
 from edge_daemon.central.fleet.tables import indexed, said
 from tests.central.fleet.world import REVIEW, now
@@ -148,6 +148,17 @@ def test_the_mark_that_was_made_last_counts_whatever_came_last(world, ask):
         box.send()
     world.index()
     assert [one["mark"] for one in ask(results.find, Wanted(), limit=9)[0]] == [None]
+
+
+def test_a_backlog_of_a_box_whose_clock_nobody_set_does_not_make_it_old(world, ask):
+    box = world.box(world.clinic("First"))
+    for version in ("0.3.1", "0.3.1", "0.3.2"):
+        box.run(f"S {version}", model=f"sim_optical4@{version}", clock="unknown")
+    for item in reversed(box.waiting):
+        box.waiting = [item]
+        box.send()
+        world.index()
+    assert ask(boxes.box, box.device.id, now()).models == ["sim_optical4 0.3.2"]
 
 
 def test_what_people_said_stands_with_the_result_and_in_the_trail(world, ask):
