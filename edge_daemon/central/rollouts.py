@@ -238,7 +238,8 @@ def _rows(db: Connection, *, lock: bool = False) -> Sequence[RowMapping]:
 
 def _one(db: Connection, item: str) -> RowMapping:
     query = select(schema.rollouts).where(schema.rollouts.c.item == item)
-    row = db.execute(query).mappings().first()
+    # Whatever takes its next step meanwhile is waited for: what it makes of the rollout counts.
+    row = db.execute(query.with_for_update()).mappings().first()
     if row is None:
         raise Fatal(
             f"there is no rollout of {item}",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from edge_daemon.central import audit, schema
 from edge_daemon.central.audit import Actor
@@ -69,6 +70,28 @@ def say(store, names, **said):
                     device_id=name, clinic_id=clinic, received_at=NOW, body=body
                 )
             )
+
+
+ON_POSTGRES = pytest.mark.parametrize("database", ["postgres"], indirect=True)
+
+
+@ON_POSTGRES
+def test_what_the_fleet_took_back_meanwhile_is_not_halted_only(store):
+    """A halted rollout can be resumed; one that failed never."""
+    store.rollouts().start(ITEM, hours=48.0, max_failed_percent=2.0)
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with ThreadPoolExecutor(1) as pool:
+        with store.engine.begin() as db:
+            db.execute(select(schema.rollouts).with_for_update())
+            db.execute(schema.rollouts.update().values(state="rolled_back"))
+            asked = pool.submit(store.rollouts().set_state, ITEM, "halted", "by hand")
+            while not asked.done():
+                with store.engine.begin() as other:
+                    if other.execute(waiting).scalar_one():
+                        break
+        with pytest.raises(EdgeError, match="rolled back"):
+            asked.result(30)
+    assert store.rollouts().describe()[0]["state"] == "rolled_back"
 
 
 def actions(store) -> list[str]:
