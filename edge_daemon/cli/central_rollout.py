@@ -48,6 +48,7 @@ def rollout() -> None:
 def start(item: str, hours: float, max_failed: float, folder: Path, database: str | None) -> None:
     """Begin with a version that is published; boxes of ring 0 take it at their next look."""
     with _rollouts(folder, database) as found:
+        _must_be_published(item, folder)
         found.start(item, hours=hours, max_failed_percent=max_failed)
     click.echo(output.printable(f"{item}: ring 0 is open"))
 
@@ -108,6 +109,24 @@ def pin(device: str, ring: str, folder: Path, database: str | None) -> None:
     number = None if ring == "by-identity" else int(ring)
     with _rollouts(folder, database) as found:
         found.pin(device, number)
+
+
+def _must_be_published(item: str, folder: Path) -> None:
+    """Refuse what no box could fetch: its rollout would wait in ring 0 for ever."""
+    from edge_daemon.central.serving_updates import FOLDER
+    from edge_daemon.updates.release import Repository
+
+    place = folder / FOLDER
+    listed = [
+        f"{one['kind']}/{one['name']}@{one['version']}" for one in Repository(place).published()
+    ]
+    if item not in listed:
+        raise errors.Fatal(
+            f"{item} is not published in {place}",
+            action=f"Published: {', '.join(listed) or 'nothing yet'}. `edge-daemon release publish "
+            f"--to {place}` brings updates there.",
+            exit_code=errors.EXIT_NOT_FOUND,
+        )
 
 
 def _change(item: str, state: str, reason: str, folder: Path, database: str | None) -> None:

@@ -302,6 +302,10 @@ class Repository:
         found = {role: self._newest(role) for role in ROLES}
         return {role: meta.signed.version for role, meta in found.items() if meta is not None}
 
+    def published(self) -> list[dict[str, Any]]:
+        """List the items that are published, by kind, name and version."""
+        return items_of(self._newest("targets"))
+
     def describe(self) -> dict[str, Any]:
         """Return what is published and what is in the draft, for people and for JSON."""
         root = self._trusted_root().signed
@@ -322,7 +326,6 @@ class Repository:
             for role in ("root", "targets")
             if (draft := self._read_draft(role)) is not None
         }
-        published = self._newest("targets")
         draft = self._read_draft("targets")
         return {
             "folder": str(self.folder),
@@ -330,7 +333,7 @@ class Repository:
             "expires": expires,
             "roles": keys,
             "drafts": drafts,
-            "published": items_of(published),
+            "published": self.published(),
             "draft": items_of(draft) if draft is not None else None,
         }
 

@@ -307,7 +307,7 @@ def test_a_revoked_box_gets_nothing(running, box, signed):
         look(box)
 
 
-def test_the_operator_s_commands(running, box, database, monkeypatch):
+def test_the_operator_s_commands(running, box, database, signed, monkeypatch):
     monkeypatch.setenv("EDGE_CENTRAL_DIR", str(running.folder))
     if database:
         monkeypatch.setenv("EDGE_CENTRAL_DATABASE", database)
@@ -319,6 +319,10 @@ def test_the_operator_s_commands(running, box, database, monkeypatch):
 
     assert "No rollout" in run("status")
     run("pin", device_of(running), "0")
+    told = run("start", "model/ours@1.0.0", code=4)
+    assert "model/ours@1.0.0 is not published" in told
+    assert ITEM in told
+    assert "No rollout" in run("status")
     run("start", ITEM, "--hours", "24")
     assert "not well yet" in run("status")
     run("halt", ITEM, "--reason", "a doubt")
