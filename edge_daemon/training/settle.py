@@ -42,8 +42,15 @@ STEPS: Final = 600
 RATE: Final = 1e-3
 KEPT: Final = 100.0
 """Weight of what is kept: the divergence from the posteriors learnt, per event."""
+TIED: Final = 300.0
+"""The same for an event as large as a red cell may be: what a species' debris is called too often
+is not to be made up for by its giant platelets."""
+APART: Final = 1.5
+"""SDs of the analyzer that a run may be off the other way and still be moved with its species."""
 MOVED: Final = 6000.0
 """Weight of the squared distance of a run from where it is to be."""
+
+_RED = 0  # column of stage 1
 
 
 def settle(
@@ -80,7 +87,7 @@ def settle(
     moving = {name: value for name, value in params.items() if name not in ("prior", "decoder")}
     learnt = posteriors(idec.STAGE, params, cells)
     goal = run_errors(params, cells, training)
-    goal -= shared_error(goal, cells)
+    goal -= moved_with(goal, shared_error(goal, cells), cells)
     adam, size = adam_init(moving), min(RUNS_PER_STEP, len(training))
     told: list[dict[str, float]] = []
     quarter = max(1, steps // 4)
@@ -129,6 +136,24 @@ def shared_error(errors: Floats, cells: Cells) -> Floats:
     return shared
 
 
+def moved_with(errors: Floats, shared: Floats, cells: Cells) -> Floats:
+    """Tell how far each run is moved: as its species, unless it is itself far off the other way.
+
+    Where platelets are giants, too few are found although the species has too many.
+
+    Parameters
+    ----------
+    errors, shared
+        ``(runs, classes)``: of `run_errors` and `shared_error`.
+    cells
+        The runs.
+    """
+    limit = APART / np.sqrt(np.maximum(cells.precision, 1e-9))
+    other = np.isfinite(errors) & (np.sign(shared) * errors < -limit)
+    moved: Floats = np.where(other, 0.0, shared).astype(np.float32)
+    return moved
+
+
 def _mean(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([parts[name] for parts in told])) for name in told[0]}
 
@@ -163,7 +188,8 @@ def _loss(moving: Params, fixed: Params, batch: tuple[Any, ...]) -> tuple[Any, d
     *known, precision, goal, learnt = batch
     posterior, error = _error(moving | fixed, tuple(known))
     away = jnp.sum(learnt * (jnp.log(learnt + 1e-7) - jnp.log(posterior + 1e-7)), axis=-1)
-    kept = run_mean(away, batch[1])
+    tied = jnp.where(known[-1][..., _RED] > 0, TIED, 1.0)
+    kept = run_mean(away * tied, batch[1])
     seen = jnp.isfinite(error) & jnp.isfinite(goal)
     distance = jnp.where(seen, error - goal, 0.0)
     worth = jnp.where(seen, precision, 0.0)

@@ -39,6 +39,10 @@ LARGE: Final = float(np.log(1.45))
 """The same for an event that is also too wide for one cell."""
 _SPREADS = 3.5  # SDs of single cells beyond which an event is too large for one of them
 _FEWEST = 0.1  # part of the runs that have practically no clumps
+GHOST_NEAR: Final = 5.0
+"""SDs by which an event is smaller than red cells (`_smaller`) from which it is no ghost."""
+GHOST_DYE: Final = 0.3
+"""Log dye that each SD nearer takes off: what is as large as a red cell is as bright."""
 RETIC_DYE: Final = float(np.log(3.0))
 """Log fluorescence over the red-cell peak used where no reticulocyte value was reported."""
 
@@ -100,8 +104,7 @@ def start_stage1(run: Run, channels: Sequence[str], per_event: float) -> Floats:
     order = np.argsort(area, kind="stable")
     small = int((area < -max(3.5 * spread(area)[0], 0.5)).sum())
     if "FL.A" in channels:
-        # Platelets hold RNA, debris and fragments of red cells do not.
-        dye = logs[order[:small], channels.index("FL.A")]
+        dye = _platelet_dye(logs, channels)[order[:small]]
         order[:small] = order[np.argsort(dye, kind="stable")]
     platelets = expected_platelets(run, per_event)
     if not np.isfinite(platelets):
@@ -117,6 +120,33 @@ def start_stage1(run: Run, channels: Sequence[str], per_event: float) -> Floats:
     label[pairs_with_small(run, channels, per_event)] = 2
     label[Strata.of(channels, ANCHOR).split(run.signals, run.peak) == BRIGHT] = 2
     return soften(label)
+
+
+def _platelet_dye(logs: Floats, channels: Sequence[str]) -> Floats:
+    """Dye as far as it speaks for a platelet, natural logarithm over the peak, ``(events,)``.
+
+    Platelets hold RNA, debris and fragments of red cells do not. A ghost, a red cell that has lost
+    its haemoglobin, is as small in extinction and as bright, but whole in size (`_smaller`).
+    """
+    dye = logs[:, channels.index("FL.A")]
+    smaller = _smaller(logs, channels)
+    if smaller is None:
+        return dye
+    less: Floats = dye - np.float32(GHOST_DYE) * np.maximum(GHOST_NEAR - smaller, 0)
+    return less
+
+
+def _smaller(logs: Floats, channels: Sequence[str]) -> Floats | None:
+    """SDs of red cells by which scatter says that an event is smaller, ``(events,)``.
+
+    What is small scatters to all sides; a whole cell mostly forwards, whatever it holds. None
+    without both detectors.
+    """
+    if not {"LA.A", "HA.A"} <= set(channels):
+        return None
+    ratio = logs[:, channels.index("LA.A")] - logs[:, channels.index("HA.A")]
+    smaller: Floats = (-ratio / spread(ratio)[0]).astype(np.float32)
+    return smaller
 
 
 def run_doublets(run: Run, channels: Sequence[str], window_ul: float) -> float:

@@ -12,17 +12,19 @@ def cells_of(target, species, precision=400.0, *, seed=0):
     """Runs of red cells, platelets and a few others that overlap the platelets."""
     rng = np.random.default_rng(seed)
     centres = np.array([[2, 0, 0], [-2, 1, 0], [-2, -1, 0]], np.float32)
-    x, start = [], []
+    x, start, possible = [], [], []
     for kind in species:
         codes = np.repeat([0, 1, 2], [160, 60, 30])
         shift = np.float32([0, 0, 2.0 if kind == "goat" else -2.0])
         x.append((centres[codes] + shift + 0.7 * rng.standard_normal((250, 3))).astype(np.float32))
         start.append(np.eye(3, dtype=np.float32)[codes] * 0.97 + 0.01)
+        possible.append(np.column_stack([codes == 0, *np.ones((2, 250))]).astype(np.float32))
     return stack(
         x,
         [np.ones(250, np.float32)] * len(species),
         start,
         [(NAN, value, NAN) for value in target],
+        possible=possible,
         groups=species,
         precision=[(0.0, precision, 0.0)] * len(species),
     )
@@ -52,6 +54,18 @@ def test_means_that_differ_by_no_more_than_chance_are_not_believed():
     np.testing.assert_array_equal(settle.shared_error(errors, cells), 0.0)
     errors[3, 1] = NAN  # a run without a reported count says nothing, and is told nothing wrong
     assert np.isfinite(settle.shared_error(errors, cells)).all()
+
+
+def test_a_run_far_off_the_other_way_is_not_moved_with_its_species():
+    cells = cells_of([60.0] * 5, ["cat"] * 5, precision=400.0)
+    errors = np.full((5, 3), NAN, np.float32)
+    errors[:4, 1] = [0.05, 0.02, -0.05, -0.25]
+    shared = np.zeros((5, 3), np.float32)
+    shared[:, 1] = 0.03
+    moved = settle.moved_with(errors, shared, cells)
+    np.testing.assert_allclose(moved[:, 1], [0.03, 0.03, 0.03, 0.0, 0.03])
+    np.testing.assert_allclose(settle.moved_with(-errors, -shared, cells), -moved)
+    assert moved.dtype == np.float32
 
 
 @pytest.fixture(scope="module")

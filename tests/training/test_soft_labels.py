@@ -66,6 +66,26 @@ def test_of_small_events_the_brightest_are_platelets_whatever_their_size():
     np.testing.assert_array_equal(by_size[fragments], 1)
 
 
+def test_a_bright_event_that_scatters_like_a_whole_red_cell_is_a_ghost():
+    """Its haemoglobin is gone, its size is not: the ratio of low to high angle scatter stays."""
+    run, codes = make_run(plt=300.0)
+    rng = np.random.default_rng(5)
+    ratio = rng.normal(0.0, 0.2, run.events)
+    ratio[codes == 1] -= 1.8
+    ratio[codes == 2] -= 2.2
+    ghosts = np.flatnonzero(codes == 2)[:60]
+    ratio[ghosts] += 2.2
+    signals = run.signals.copy()
+    signals[ghosts, 2] = signals[codes == 1, 2][:60]
+    signals = np.column_stack([signals, np.exp(ratio), np.ones(run.events)]).astype(np.float32)
+    run = Run(run.reference, signals, np.ones(5, np.float32))
+    start = start_stage1(run, (*CHANNELS, "LA.A", "HA.A"), 0.0).argmax(axis=1)
+    assert (start[ghosts] == 2).mean() > 0.95
+    assert (start[codes == 1] == 1).mean() > 0.97
+    by_dye = start_stage1(run, (*CHANNELS, "LA", "HA"), 0.0).argmax(axis=1)
+    assert (by_dye[ghosts] == 2).mean() < 0.9
+
+
 def test_the_widest_large_events_are_chance_doublets():
     run, codes = make_run(plt=300.0)
     red = (run.logs[:, 0] > np.log(0.4)).sum()
