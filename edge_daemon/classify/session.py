@@ -42,20 +42,44 @@ class StageSession:
 
     Attributes
     ----------
-    session
-        The runtime's.
     takes_logs
         Whether the graph takes logarithms, channel by channel, and gives posteriors class by
         class; those of earlier bundles take and give rows.
     """
 
     def __init__(self, model: bytes, label: str) -> None:
-        self.session = _Session(model, label)
-        self.takes_logs = LOGS in self.session.takes
+        self._label = label
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        # The arena keeps the largest batch ever seen for the life of the process.
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        options.log_severity_level = 4
+        try:
+            self._session = ort.InferenceSession(
+                model,
+                sess_options=options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # a second try would be the same, and is told to stdout
+            )
+        except Exception as error:  # the binding's errors share no narrower base class
+            raise ModelError(
+                f"{label}: onnxruntime {ort.__version__} cannot load the graph: {error}",
+                action="install the bundle again; if it stays, it was made for another runtime",
+            ) from error
+        self.takes_logs = any(node.name == LOGS for node in self._session.get_inputs())
 
     def signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
         """Return name → (type, shape) of every input and output; None is a free dimension."""
-        return self.session.signature()
+        nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
+        return {
+            node.name: (
+                str(node.type),
+                tuple(d if isinstance(d, int) else None for d in node.shape),
+            )
+            for node in nodes
+        }
 
     def run(
         self, signals: NDArray[np.float32], peak: NDArray[np.float32]
@@ -95,8 +119,20 @@ class StageSession:
     ) -> list[NDArray[np.float32]]:
         """Run the graph for outputs by their names, as it lays them out; see `run`."""
         if self.takes_logs:
-            return self.session.run(names, {LOGS: logarithms(signals), PEAK: peak})
-        return self.session.run(names, {SIGNALS: np.ascontiguousarray(signals), PEAK: peak})
+            return self.fed(names, {LOGS: logarithms(signals), PEAK: peak})
+        return self.fed(names, {SIGNALS: np.ascontiguousarray(signals), PEAK: peak})
+
+    def fed(
+        self, names: list[str], inputs: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.float32]]:
+        """Run the graph on inputs by their names, for outputs by theirs; see `run`."""
+        try:
+            found: list[NDArray[np.float32]] = self._session.run(names, inputs)
+        except Exception as error:  # see above
+            raise ModelError(
+                f"{self._label}: onnxruntime {ort.__version__} failed: {error}"
+            ) from error
+        return found
 
 
 class Stages:
@@ -130,54 +166,8 @@ class Stages:
         if not self.shared:
             return self._first.posterior(signals, peak), self._second.posterior(signals, peak)
         first, inputs = self._first.outputs([POSTERIOR, self._inputs], signals, peak)
-        (second,) = self._second.session.run([POSTERIOR], {self._inputs: inputs})
+        (second,) = self._second.fed([POSTERIOR], {self._inputs: inputs})
         return (first.T, second.T) if self._first.takes_logs else (first, second)
-
-
-class _Session:
-    """A graph in the runtime, whose errors are wrapped."""
-
-    def __init__(self, model: bytes, label: str) -> None:
-        self._label = label
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        # The arena keeps the largest batch ever seen for the life of the process.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        options.log_severity_level = 4
-        try:
-            self._session = ort.InferenceSession(
-                model,
-                sess_options=options,
-                providers=["CPUExecutionProvider"],
-                enable_fallback=0,  # a second try would be the same, and is told to stdout
-            )
-        except Exception as error:  # the binding's errors share no narrower base class
-            raise ModelError(
-                f"{label}: onnxruntime {ort.__version__} cannot load the graph: {error}",
-                action="install the bundle again; if it stays, it was made for another runtime",
-            ) from error
-        self.takes = frozenset(node.name for node in self._session.get_inputs())
-
-    def signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
-        nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
-        return {
-            node.name: (
-                str(node.type),
-                tuple(d if isinstance(d, int) else None for d in node.shape),
-            )
-            for node in nodes
-        }
-
-    def run(self, names: list[str], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
-        try:
-            found: list[NDArray[np.float32]] = self._session.run(names, feed)
-        except Exception as error:  # see above
-            raise ModelError(
-                f"{self._label}: onnxruntime {ort.__version__} failed: {error}"
-            ) from error
-        return found
 
 
 def logarithms(signals: NDArray[np.float32]) -> NDArray[np.float32]:
