@@ -160,7 +160,7 @@ class Analyst:
         return Decoded(
             profile=profile.id,
             profile_sha256=profile.sha256,
-            events=int(table.values.shape[0]),
+            events=table.events,
             channels=tuple(column.name for column in table.columns),
             sample=SampleInfo(simulated=profile.simulated),
             notes=(*table.notes, *extra),

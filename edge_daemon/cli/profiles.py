@@ -249,15 +249,16 @@ def _match_or_generic(registry: Registry, data: bytes, name: str) -> Profile:
 def _summary(profile_id: str, table: RawTable) -> dict[str, Any]:
     import numpy as np
 
+    values = table.values
     # An infinite value of a floating-point file makes its mean infinite, which is the truth.
     with np.errstate(all="ignore"):
-        mean = table.values.mean(axis=0, dtype=np.float64) if len(table.values) else None
+        mean = values.mean(axis=0, dtype=np.float64) if len(values) else None
     return {
         "profile": profile_id,
         "format": table.format,
-        "events": int(table.values.shape[0]),
+        "events": table.events,
         "channels": [column.name for column in table.columns],
-        "first_event": table.values[0].tolist() if len(table.values) else None,
+        "first_event": values[0].tolist() if len(values) else None,
         "mean": mean.tolist() if mean is not None else None,
         "datasets": table.datasets,
         "notes": list(table.notes),
