@@ -52,6 +52,16 @@ def sample_key(sample_id: str | None) -> str | None:
     return sample_id.strip(_SPACE).encode().lower().decode() or None
 
 
+def animal(patient: str | None, sample: str | None, day: str) -> str | None:
+    """Return what tells animals apart where one id stands for them, or None.
+
+    A patient's, else the sample's with its day: an analyzer may count from 1 every morning.
+    """
+    if patient or sample is None:
+        return patient or None
+    return f"{sample} {day}"
+
+
 def analyzer_time(text: str | None) -> tuple[str, float] | None:
     """Read the analyzer's own date and time.
 

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_daemon.joining import animal
 from edge_daemon.merging import merge
 from edge_daemon.store.controls import no_patients
 from edge_daemon.store.reader import rows
@@ -224,14 +225,9 @@ def _point(side: str, row: dict[str, Any], values: dict[str, float]) -> dict[str
         "instrument": row["instrument"],
         "species": row["species"],
         "simulated": bool(row["simulated"]),
-        "patient": row["patient_id"] or _of_the_day(row["sample_key"], row["received_wall"]),
+        "patient": animal(row["patient_id"], row["sample_key"], row["received_wall"][:10]),
         "values": values,
     }
-
-
-def _of_the_day(sample: str | None, wall: str) -> str | None:
-    """Tell a sample from others by its id and day: an analyzer may count from 1 every morning."""
-    return None if sample is None else f"{sample} {wall[:10]}"
 
 
 def _rates(row: dict[str, Any]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select
 
 from edge_daemon.central.fleet.tables import drifts, results
 from edge_daemon.central.order import as_written
+from edge_daemon.joining import animal
 from edge_daemon.quality.agreement import follow
 
 if TYPE_CHECKING:
@@ -77,17 +78,11 @@ def _points(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "instrument": f"{kinds[row['source']]} ({row['source']})",
                 "species": row["species"],
                 "simulated": row["simulated"],
-                "patient": row["patient_key"] or _of_the_day(row),
+                "patient": animal(row["patient_key"], row["sample_key"], f"{row['at']:%Y-%m-%d}"),
                 "values": {**values, **facts["rates"]},
             }
         )
     return points
-
-
-def _of_the_day(row: Mapping[str, Any]) -> str | None:
-    """Tell a sample from others by its id and day: an analyzer may count from 1 every morning."""
-    sample = row["sample_key"]
-    return None if sample is None else f"{sample} {row['at']:%Y-%m-%d}"
 
 
 def _row(one: Followed, device_id: str, clinic_id: int, now: dt.datetime) -> dict[str, Any]:
