@@ -117,9 +117,7 @@ def _must_be_published(item: str, folder: Path) -> None:
     from edge_daemon.updates.release import Repository
 
     place = folder / FOLDER
-    listed = [
-        f"{one['kind']}/{one['name']}@{one['version']}" for one in Repository(place).published()
-    ]
+    listed = [one.id for one in Repository(place).published()]
     if item not in listed:
         raise errors.Fatal(
             f"{item} is not published in {place}",

@@ -302,7 +302,7 @@ class Repository:
         found = {role: self._newest(role) for role in ROLES}
         return {role: meta.signed.version for role, meta in found.items() if meta is not None}
 
-    def published(self) -> list[dict[str, Any]]:
+    def published(self) -> list[Item]:
         """List the items that are published, by kind, name and version."""
         return items_of(self._newest("targets"))
 
@@ -333,8 +333,8 @@ class Repository:
             "expires": expires,
             "roles": keys,
             "drafts": drafts,
-            "published": self.published(),
-            "draft": items_of(draft) if draft is not None else None,
+            "published": [item.custom() for item in self.published()],
+            "draft": None if draft is None else [item.custom() for item in items_of(draft)],
         }
 
     # Files

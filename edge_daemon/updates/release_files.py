@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
 
-def items_of(targets: Metadata[Targets] | None) -> list[dict[str, Any]]:
+def items_of(targets: Metadata[Targets] | None) -> list[Item]:
     """List the items of published or drafted targets, by key and version."""
     if targets is None:
         return []
     found = [Item.of_target(path, t.custom) for path, t in targets.signed.targets.items()]
     found.sort(key=lambda item: (item.key, version_key(item.version)))
-    return [item.custom() for item in found]
+    return found
 
 
 def must_hold(root: Root) -> None:
