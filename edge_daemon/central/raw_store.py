@@ -150,10 +150,9 @@ class Arrivals:
             size = file.tell()
         if size < total:
             return False
-        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        if not self._keep(path, sha256):
             path.unlink()
             raise DigestError("the bytes are not those of this SHA-256")
-        self._store.put(sha256, path)
         return True
 
     def finish(self, device_id: str, sha256: str) -> int | None:
@@ -167,14 +166,18 @@ class Arrivals:
             Its size; None where it has not arrived whole.
         """
         path = self._path(device_id, sha256)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
+        if not path.is_file():
             return None
-        if hashlib.sha256(data).hexdigest() != sha256:
-            return None
+        size = path.stat().st_size
+        return size if self._keep(path, sha256) else None
+
+    def _keep(self, path: Path, sha256: str) -> bool:
+        """Hand what has arrived to the store if it is the whole capture."""
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                return False
         self._store.put(sha256, path)
-        return len(data)
+        return True
 
     def _path(self, device_id: str, sha256: str) -> Path:
         return self._folder / f"{device_id}-{sha256}.part"

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 S3_KEY: Final = "EDGE_S3_ACCESS_KEY"
 S3_SECRET: Final = "EDGE_S3_SECRET_KEY"  # noqa: S105 - the name of the variable
+DATABASE: Final = "central.sqlite3"
+"""File in the server's folder, where no other database is named."""
 _MAX_RAW: Final = 64 << 20
 _CLAIMS_PER_S: Final = 0.2
 _CLAIMS: Final = 10.0
@@ -87,7 +89,7 @@ class Place:
     @property
     def url(self) -> str:
         """Of the database."""
-        return self.database or f"sqlite:///{self.folder / 'central.sqlite3'}"
+        return self.database or f"sqlite:///{self.folder / DATABASE}"
 
     def open_store(self) -> CentralStore:
         """Open the database and make what is not there yet.

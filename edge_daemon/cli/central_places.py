@@ -39,7 +39,9 @@ def places(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def must_have_database(folder: Path, database: str | None) -> None:
     """Make no new database because a folder was mistyped, or `--database` was forgotten."""
-    if database is None and not (folder / "central.sqlite3").exists():
+    from edge_daemon.central.serve import DATABASE
+
+    if database is None and not (folder / DATABASE).exists():
         raise errors.Fatal(
             f"{folder}: there is no database of a central server here",
             action="Give its folder with --dir and, if it has PostgreSQL, the address with "
